@@ -1,0 +1,185 @@
+"""Every setting of Weir: frozen, checked at start, from ``WEIR_…`` variables or one TOML file.
+
+The environment wins over the file named by ``WEIR_CONFIG``; nested names are joined by two underscores, as in
+``WEIR_CLICKHOUSE__URL``. Defaults point at the embedded stack on its default ports, never at a production server,
+and no secret has a default.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from weir.errors import ConfigError
+
+PORT_BASE = 29400
+"""First port of the embedded stack's block; the block lies below Linux' ephemeral range (32768)."""
+
+PORT_OFFSETS = {
+    "kafka": 0,
+    "kafka_controller": 1,
+    "registry": 2,
+    "postgres": 3,
+    "clickhouse": 4,
+    "gateway": 5,
+    "faust": 10,
+}
+"""Each embedded part's port is ``port_base`` plus this; worker N of several listens on ``faust`` + N."""
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Group):
+    """Where the broker is and how topics are made."""
+
+    bootstrap_servers: str = Field(f"127.0.0.1:{PORT_BASE}", description="host:port list of the brokers")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how clients talk to the brokers"
+    )
+    sasl_mechanism: str | None = Field(None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    sasl_username: str | None = Field(None, description="user for SASL")
+    sasl_password: SecretStr | None = Field(None, description="password for SASL")
+    ssl_ca_location: str | None = Field(None, description="file of the authority that signed the brokers' certificates")
+    partitions: Positive = Field(4, description="partitions of each data topic; the aggregate topics have as many as the readings")
+    replication_factor: Positive = Field(1, description="copies of each partition; 3 on a real cluster")
+
+
+class RegistrySettings(_Group):
+    """The schema registry, any that speaks Confluent's API."""
+
+    url: str = Field(f"http://127.0.0.1:{PORT_BASE + 2}/apis/ccompat/v7", description="base URL of the Confluent API")
+    username: str | None = Field(None, description="user for basic authentication")
+    password: SecretStr | None = Field(None, description="password for basic authentication")
+    timeout_seconds: Seconds = Field(5.0, description="time allowed for one request")
+
+
+class PostgresSettings(_Group):
+    """The metadata database."""
+
+    dsn: SecretStr = Field(
+        SecretStr(f"postgresql://postgres@127.0.0.1:{PORT_BASE + 3}/weir"), description="libpq connection string"
+    )
+    refresh_seconds: Seconds = Field(1.0, description="how often a worker looks for changed metadata")
+
+
+class ClickHouseSettings(_Group):
+    """Where rows go."""
+
+    url: str = Field(f"http://127.0.0.1:{PORT_BASE + 4}", description="HTTP interface of ClickHouse")
+    username: str = Field("default", description="user")
+    password: SecretStr = Field(SecretStr(""), description="password")
+    database: str = Field("weir", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="database of all tables and views")
+    timeout_seconds: Seconds = Field(30.0, description="time allowed for one insert or query")
+    dedup_window_blocks: Positive = Field(10_000, description="inserts whose tokens a table remembers")
+
+
+class StreamSettings(_Group):
+    """How the streams read, cut, close and flush."""
+
+    fetch_messages: Positive = Field(5_000, description="messages asked for in one consume() call")
+    queue_messages: Positive = Field(40_000, description="messages that may wait between consumer and agent before it pauses")
+    flush_rows: Positive = Field(100_000, description="rows of all partitions together that force a flush")
+    flush_seconds: Seconds = Field(0.25, description="age of the oldest unflushed row that forces a flush")
+    lateness_seconds: Seconds = Field(5.0, description="how long after its end a window still waits for its readings")
+    idle_seconds: Seconds = Field(2.0, description="silence after which a caught-up partition's watermark follows the wall clock")
+    future_skew_seconds: Seconds = Field(300.0, description="how far ahead of the broker's clock a reading may be")
+    session_timeout_seconds: Seconds = Field(45.0, description="silence after which the group expels a worker")
+
+
+class RetentionSettings(_Group):
+    """How many days each table keeps, on the hot volume and in all."""
+
+    raw_hot_days: Positive = Field(7, description="raw readings on the hot volume")
+    raw_days: Positive = Field(37, description="raw readings in all; older readings are refused as too_old")
+    agg_1m_hot_days: Positive = Field(30, description="1-minute rows on the hot volume")
+    agg_1m_days: Positive = Field(210, description="1-minute rows in all")
+    agg_1h_hot_days: Positive = Field(180, description="1-hour rows on the hot volume")
+    agg_1h_days: Positive = Field(910, description="1-hour rows in all")
+    topic_days: Positive = Field(7, description="messages of every topic in Kafka")
+
+
+class WorkerSettings(_Group):
+    """The Faust worker's own process."""
+
+    web_host: str = Field("127.0.0.1", description="address its web pages listen on")
+    web_port: Annotated[int, Field(ge=1, le=65535)] = Field(PORT_BASE + 10, description="port of its web pages")
+    data_dir: Path = Field(Path(".weir/worker"), description="folder for Faust's own files")
+
+
+class Settings(BaseSettings):
+    """All of them. ``namespace`` starts every topic and group name, so that several Weirs can share a cluster."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    namespace: str = Field("weir", pattern=r"^[a-z][a-z0-9._-]{0,60}$", description="first part of topic and group names")
+    kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
+    postgres: PostgresSettings = PostgresSettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
+    stream: StreamSettings = StreamSettings()
+    retention: RetentionSettings = RetentionSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    @cached_property
+    def topics(self) -> Topics:
+        """Names of every topic under this namespace."""
+        return Topics(self.namespace)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file of ``WEIR_CONFIG``."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        path = os.environ.get("WEIR_CONFIG")
+        if path:
+            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        return sources
+
+
+class Topics:
+    """Topic names of one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        """Prefix every name with ``namespace``."""
+        self.readings = f"{namespace}.readings"
+        self.aggregates_1m = f"{namespace}.aggregates.1m"
+        self.aggregates_1h = f"{namespace}.aggregates.1h"
+        self.alerts = f"{namespace}.alerts"
+        self.deadletters = f"{namespace}.deadletters"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read and check all settings.
+
+    Raises :class:`~weir.errors.ConfigError` that names the variable, the value's fault and the file, never a secret.
+    """
+    path = os.environ.get("WEIR_CONFIG")
+    if path and not Path(path).is_file():
+        raise ConfigError(f"WEIR_CONFIG names {path}, which is not a file.")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"WEIR_{'__'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ConfigError(f"Settings do not fit: {faults}.") from None
+    except ValueError as error:  # a TOML file that does not parse
+        raise ConfigError(f"The settings file {path} cannot be read: {error}.") from None
