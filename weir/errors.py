@@ -5,6 +5,7 @@
     ├── TransientError    a server is away or busy: retried with jitter, bounded, then the worker crashes
     ├── PoisonError       this record only: it goes to the dead-letter topic with where and why
     ├── UsageError        a command was called with something it cannot take: exit 2
+    ├── QueryError        ClickHouse refused what a person asked of it: exit 1
     └── StackError        the embedded stack could not do what was asked: exit 1
 
 Anything else crashes the worker with nothing committed: a worker that cannot store must not acknowledge.
@@ -33,6 +34,10 @@ class UsageError(WeirError):
 
 class TransientError(WeirError):
     """A server is away or busy; the same call may succeed later."""
+
+
+class QueryError(WeirError):
+    """ClickHouse refused a query that a person wrote; the text holds its code, name and words."""
 
 
 class StackError(WeirError):

@@ -27,6 +27,7 @@ PORT_OFFSETS = {
     "postgres": 3,
     "clickhouse": 4,
     "gateway": 5,
+    "registry_management": 6,
     "faust": 10,
 }
 """Each embedded part's port is ``port_base`` plus this; worker N of several listens on ``faust`` + N."""
@@ -81,6 +82,9 @@ class ClickHouseSettings(_Group):
     database: str = Field("weir", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="database of all tables and views")
     timeout_seconds: Seconds = Field(30.0, description="time allowed for one insert or query")
     dedup_window_blocks: Positive = Field(10_000, description="inserts whose tokens a table remembers")
+    storage_policy: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="policy whose volume 'cold' takes rows after their hot days"
+    )
 
 
 class StreamSettings(_Group):

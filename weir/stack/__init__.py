@@ -1,1 +1,1 @@
-"""TODO."""
+"""The embedded servers and the supervisor that owns them."""

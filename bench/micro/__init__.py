@@ -1,0 +1,1 @@
+"""Small measurements behind decisions; each file is run by itself."""

@@ -1,0 +1,1 @@
+"""How every part of Weir talks to the Kafka brokers: client settings and topics."""

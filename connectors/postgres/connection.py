@@ -1,0 +1,70 @@
+"""The one place that opens connections to Postgres and says in one sentence what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from weir.errors import ConfigError, TransientError, WeirError
+from weir.server_errors import postgres_passes
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+@contextmanager
+def connection(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+    """A connection that commits at the end of the block, or rolls back when the block raises.
+
+    Raises :class:`TransientError` when the server is away or busy and :class:`ConfigError` for anything that no retry
+    mends: a DSN that does not parse, no such database, a refused password, missing tables.
+    """
+    try:
+        with psycopg.connect(
+            dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="weir"
+        ) as conn:
+            yield conn
+    except psycopg.Error as error:
+        raise translated(error, dsn) from error
+
+
+def translated(error: psycopg.Error, dsn: str) -> WeirError:
+    """The error of ours that ``error`` means; its text never holds the password of ``dsn``."""
+    try:
+        place = where(dsn)
+    except psycopg.Error:
+        return ConfigError(f"WEIR_POSTGRES__DSN does not parse: {first_line(error)}.")
+    if error.sqlstate in ("42P01", "42703", "42883"):
+        return ConfigError(f"{place} lacks Weir's tables ({first_line(error)}); run `weir migrate`.")
+    if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+        return ConfigError(f"{place}: {first_line(error)}.")
+    text = first_line(error)
+    if error.sqlstate is None and "FATAL:" in text:  # refused before a session existed: libpq keeps no SQLSTATE then
+        return _refused(place, text)
+    if postgres_passes(error.sqlstate):
+        return TransientError(f"Postgres at {place} cannot be reached: {text}; see that it runs (`weir status`).")
+    return ConfigError(f"Postgres at {place} refused a statement ({error.sqlstate}): {text}.")
+
+
+def _refused(place: str, text: str) -> WeirError:
+    reason = text.split("FATAL:", 1)[1].strip()
+    if "starting up" in reason or "shutting down" in reason or "recovery" in reason or "too many" in reason:
+        return TransientError(f"Postgres at {place} is not ready: {reason}; try again in a moment.")
+    if reason.startswith("database") and reason.endswith("does not exist"):
+        return ConfigError(f"Postgres at {place} has no such database; run `weir migrate`.")
+    return ConfigError(f"Postgres at {place} refused the connection: {reason}; check WEIR_POSTGRES__DSN.")
+
+
+def where(dsn: str) -> str:
+    """``host:port/database`` of a DSN, which may be shown to anyone."""
+    parts = conninfo_to_dict(dsn)
+    host, port = parts.get("host", "localhost"), parts.get("port", 5432)
+    return f"{host}:{port}/{parts.get('dbname', '')}"
+
+
+def first_line(error: psycopg.Error) -> str:
+    """The server's own words, one line, without a closing full stop."""
+    text = error.diag.message_primary or str(error)
+    return text.strip().split("\n", 1)[0].rstrip(".")

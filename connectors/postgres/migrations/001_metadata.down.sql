@@ -1,0 +1,1 @@
+DROP TABLE sensors, metrics, devices, projects, organisations;

@@ -1,0 +1,198 @@
+"""Makes Weir's database, tables and views in ClickHouse, and brings older ones up to date without losing a row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from clickhouse_connect.driver import Client
+
+from sinks.clickhouse.relation import Column, Table, View, quoted
+from sinks.clickhouse.tables import tables, views
+from weir.change import Change
+from weir.errors import ConfigError
+from weir.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement and the object that it makes."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Existing:
+    """What the server has under one name; ``engine`` is everything up to PARTITION BY."""
+
+    engine: str
+    partition_by: str
+    order_by: str
+    ttl: str
+    settings: dict[str, str]
+    comment: str
+    select: str
+    columns: dict[str, Column]
+
+
+def statements(settings: Settings) -> list[Statement]:
+    """Everything that an empty server needs, in order; each statement may be repeated."""
+    database = settings.clickhouse.database
+    made: list[Table | View] = [*tables(settings), *views(settings)]
+    return [
+        Statement(database, f"CREATE DATABASE IF NOT EXISTS `{database}`"),
+        *(Statement(relation.name, relation.create(database)) for relation in made),
+    ]
+
+
+def apply(
+    client: Client, settings: Settings, dry_run: bool = False, relations: Sequence[Table | View] | None = None
+) -> list[Change]:
+    """Make what is missing, alter what differs, and say so; a dry run only says so.
+
+    ``relations`` are Weir's own when not given; another stream passes its own. New columns, comments, codecs, defaults,
+    TTL and table settings are altered in place, a view is replaced. A column's type, an engine or a key that differs
+    cannot be: the change then says ``differs`` and the table stays as it is.
+
+    Raises :class:`ConfigError` when the storage policy of the settings has no volume named cold.
+    """
+    database = settings.clickhouse.database
+    _check_policy(client, settings.clickhouse.storage_policy)
+    changes = [_database(client, database, dry_run)]
+    existing = _existing(client, database)
+    own: list[Table | View] = [*tables(settings), *views(settings)]
+    for relation in own if relations is None else relations:
+        found = existing.get(relation.name)
+        steps = _steps(relation, found, database)
+        for statement in steps if not dry_run else []:
+            client.command(statement.sql)
+        changes.append(_told(relation, found, steps))
+    return changes
+
+
+def _database(client: Client, database: str, dry_run: bool) -> Change:
+    if client.query("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": database}).result_rows:
+        return Change("clickhouse", database, "unchanged")
+    if not dry_run:
+        client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+    return Change("clickhouse", database, "create", "database")
+
+
+def _check_policy(client: Client, policy: str | None) -> None:
+    query = "SELECT 1 FROM system.storage_policies WHERE policy_name = {policy:String} AND volume_name = 'cold'"
+    if policy and not client.query(query, {"policy": policy}).result_rows:
+        raise ConfigError(
+            f"ClickHouse has no storage policy {policy} with a volume named cold; "
+            "define it in the server's configuration or unset WEIR_CLICKHOUSE__STORAGE_POLICY."
+        )
+
+
+def _steps(relation: Table | View, found: _Existing | None, database: str) -> list[Statement]:
+    if found is None:
+        return [Statement("create", relation.create(database))]
+    if isinstance(relation, Table):
+        alter = f"ALTER TABLE `{database}`.`{relation.name}` "
+        return [Statement(what, alter + clause) for what, clause in _alterations(relation, found)]
+    same = (
+        found.select == relation.select(database)
+        and found.comment == relation.comment
+        and [(column.name, column.type, column.comment) for column in relation.columns]
+        == [(column.name, column.type, column.comment) for column in found.columns.values()]
+    )
+    return [] if same else [Statement("definition", relation.create(database))]
+
+
+def _told(relation: Table | View, found: _Existing | None, steps: list[Statement]) -> Change:
+    if found is None:
+        return Change("clickhouse", relation.name, "create", "table" if isinstance(relation, Table) else "view")
+    immutable = list(_immutable(relation, found)) if isinstance(relation, Table) else []
+    altered = ", ".join(step.name for step in steps)
+    if immutable:
+        hint = f"{'; '.join(immutable)}: copy it into a new table"
+        return Change("clickhouse", relation.name, "differs", f"{hint}; altered {altered}" if altered else hint)
+    return Change("clickhouse", relation.name, "alter" if steps else "unchanged", altered)
+
+
+def _alterations(table: Table, found: _Existing) -> Iterator[tuple[str, str]]:
+    """What has to be altered, and the clause that does it."""
+    previous = ""
+    for column in table.columns:
+        known = found.columns.get(column.name)
+        if known is None:
+            where = f" AFTER `{previous}`" if previous else " FIRST"
+            yield f"column {column.name}", f"ADD COLUMN {column.definition}{where}"
+        elif known.type == column.type and known != column:
+            yield from _column_alterations(column, known)
+        previous = column.name
+    if table.ttl != found.ttl:
+        yield "TTL", f"MODIFY TTL {table.ttl}" if table.ttl else "REMOVE TTL"
+    for name, value in table.settings.items():
+        if found.settings.get(name) != value:
+            yield f"setting {name}", f"MODIFY SETTING {name} = {value}"
+    if table.comment != found.comment:
+        yield "comment", f"MODIFY COMMENT {quoted(table.comment)}"
+
+
+def _column_alterations(column: Column, known: Column) -> Iterator[tuple[str, str]]:
+    if known.codec and not column.codec:
+        yield f"codec of {column.name}", f"MODIFY COLUMN `{column.name}` REMOVE CODEC"
+    if known.default and not column.default:
+        yield f"default of {column.name}", f"MODIFY COLUMN `{column.name}` REMOVE DEFAULT"
+    yield f"column {column.name}", f"MODIFY COLUMN {column.definition}"
+
+
+def _immutable(table: Table, found: _Existing) -> Iterator[str]:
+    for what, wanted, there in (
+        ("engine", table.engine, found.engine),
+        ("partition key", table.partition_by, found.partition_by),
+        ("order", table.order_by, found.order_by),
+    ):
+        if wanted != there:
+            yield f"its {what} is {there}, not {wanted}"
+    for column in table.columns:
+        known = found.columns.get(column.name)
+        if known and known.type != column.type:
+            yield f"its column {column.name} is {known.type}, not {column.type}"
+
+
+def _existing(client: Client, database: str) -> dict[str, _Existing]:
+    columns: dict[str, dict[str, Column]] = {}
+    query = (
+        "SELECT table, name, type, comment, compression_codec, default_expression FROM system.columns "
+        "WHERE database = {database:String} ORDER BY table, position"
+    )
+    for table, name, kind, comment, codec, default in client.query(query, {"database": database}).result_rows:
+        bare = codec.removeprefix("CODEC(").removesuffix(")") if codec else ""
+        columns.setdefault(table, {})[name] = Column(name, kind, comment, bare, default)
+    query = (
+        "SELECT name, engine_full, partition_key, sorting_key, comment, as_select FROM system.tables "
+        "WHERE database = {database:String}"
+    )
+    return {
+        name: _Existing(
+            engine=engine.split(" PARTITION BY ")[0],
+            partition_by=partition_key,
+            order_by=sorting_key,
+            ttl=_between(engine, " TTL ", " SETTINGS "),
+            settings=_settings(_between(engine, " SETTINGS ", None)),
+            comment=comment,
+            select=select,
+            columns=columns.get(name, {}),
+        )
+        for name, engine, partition_key, sorting_key, comment, select in client.query(
+            query, {"database": database}
+        ).result_rows
+    }
+
+
+def _between(text: str, start: str, end: str | None) -> str:
+    if start not in text:
+        return ""
+    rest = text.split(start, 1)[1]
+    return rest.split(end, 1)[0] if end else rest
+
+
+def _settings(text: str) -> dict[str, str]:
+    return {name: value.strip() for name, value in re.findall(r"(\w+) = ('[^']*'|[^,]+)", text)}

@@ -1,0 +1,91 @@
+"""Reads back what closed windows hold, for a correction: the newest row of each identity."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+from clickhouse_connect.driver import Client
+
+from sinks.clickhouse.client import connect, translating
+from weir.settings import ClickHouseSettings
+
+WINDOWS_A_QUERY: Final = 1_000
+"""Windows asked for at once: their names travel as query parameters, some 50 kB a thousand."""
+
+_READINGS: Final = """
+SELECT device_id, toString(sensor) AS sensor, toUnixTimestamp64Milli(ts) AS ts, value,
+       toUnixTimestamp64Milli(append_ts) AS append_ts, toString(fw_ver) AS fw_ver, toString(source) AS source
+FROM raw_readings FINAL
+WHERE is_number AND {within}
+"""
+
+_AGGREGATES: Final = """
+SELECT toString(org_id) AS org_id, toString(project_id) AS project_id, device_id, toString(device_type) AS device_type,
+       toString(sensor) AS sensor, toString(metric) AS metric, toString(unit) AS unit, toString(fw_ver) AS fw_ver,
+       toString(source) AS source, toUnixTimestamp64Milli(window_start) AS ts, toInt64(count) AS count, sum, min, max,
+       avg, first, last, toUnixTimestamp64Milli(last_ts) AS last_ts, stddev, revision
+FROM agg_1m FINAL
+WHERE {within}
+"""
+
+_WITHIN: Final = """
+    {time} >= fromUnixTimestamp64Milli({{begin:Int64}}) AND {time} < fromUnixTimestamp64Milli({{end:Int64}})
+    AND device_id IN {{devices:Array(String)}}
+    AND (device_id, sensor, intDiv(toUnixTimestamp64Milli({time}), {{size:Int64}}) * {{size:Int64}}) IN (
+        SELECT w.1, w.2, w.3
+        FROM (SELECT arrayJoin(arrayZip({{devices:Array(String)}}, {{sensors:Array(String)}}, {{starts:Array(Int64)}})) AS w)
+    )
+"""
+
+
+class StoredWindows:
+    """Queries for points of given windows. May be called from several threads; each gets a client."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        """Connect at the first query."""
+        self._settings = settings
+        self._local = threading.local()
+
+    def readings(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
+        """Return numeric readings in ``windows`` (device_id, sensor, start in ms), resends left out.
+
+        Columns device_id, sensor, ts, value, append_ts, fw_ver, source, start. Raises
+        :class:`~weir.errors.TransientError` when ClickHouse is away or busy.
+        """
+        return self._ask(_READINGS.format(within=_WITHIN.format(time="ts")), windows, size_ms)
+
+    def aggregates_1m(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
+        """Return the newest revision of the 1-minute rows in ``windows``, with ``ts`` (their window_start) and start."""
+        return self._ask(_AGGREGATES.format(within=_WITHIN.format(time="window_start")), windows, size_ms)
+
+    def _ask(self, query: str, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
+        answers = [self._ask_some(query, part, size_ms) for part in windows.sort("start").iter_slices(WINDOWS_A_QUERY)]
+        frame = pl.concat(answers)
+        return frame.with_columns(start=pl.col("ts") // size_ms * size_ms)
+
+    def _ask_some(self, query: str, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
+        parameters = {
+            "begin": windows["start"].min(),
+            "end": int(windows["start"].to_numpy().max()) + size_ms,
+            "size": size_ms,
+            "devices": windows["device_id"].to_list(),
+            "sensors": windows["sensor"].cast(pl.String).to_list(),
+            "starts": windows["start"].to_list(),
+        }
+        with translating(self._settings):
+            table = self._client().query_arrow(query, parameters=parameters, use_strings=True)
+        return _polars(table)
+
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = connect(self._settings)
+        return client
+
+
+def _polars(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()

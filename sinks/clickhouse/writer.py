@@ -1,0 +1,69 @@
+"""Writes blocks of rows into ClickHouse so that each block is stored once, however often it is sent.
+
+A block goes as one Arrow IPC stream in one HTTP request with ``insert_deduplication_token``: the table remembers the
+tokens of its last ``dedup_window_blocks`` inserts and drops a block whose token it knows. ``async_insert=0``, because an
+asynchronous insert is acknowledged before it is stored, and several of them share one block.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+from clickhouse_connect.driver import Client
+
+from sinks.clickhouse.client import connect, translating
+from weir.settings import ClickHouseSettings
+
+_INSERT_SETTINGS: Final[dict[str, Any]] = {
+    "async_insert": 0,
+    "wait_end_of_query": 1,
+    "insert_deduplicate": 1,
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": 1_000_000,  # one request stays one block, so one token means all of it
+    "min_insert_block_size_bytes": 0,
+}
+
+
+class ClickHouseWriter:
+    """Inserts frames whose columns are the table's. May be called from several threads; each gets a client."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        """Connect at the first insert."""
+        self._settings = settings
+        self._local = threading.local()
+
+    def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
+        """Store ``rows`` in ``table`` once, however often it is called with this ``token``.
+
+        Categorical columns travel as dictionaries, which ClickHouse takes for LowCardinality as they are. Blocks until
+        the server has stored the rows. Raises :class:`~weir.errors.TransientError` when the server is away or busy, and
+        :class:`~weir.errors.ConfigError` when it will never take them.
+        """
+        body = to_arrow_stream(rows)
+        with translating(self._settings):
+            self._client().raw_insert(
+                table,
+                column_names=rows.columns,
+                insert_block=body,
+                settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
+                fmt="ArrowStream",
+            )
+
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = connect(self._settings)
+        return client
+
+
+def to_arrow_stream(rows: pl.DataFrame) -> bytes:
+    """Serialise a frame as one Arrow IPC stream with one record batch; categoricals as dictionaries."""
+    table = rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue()

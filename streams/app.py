@@ -1,0 +1,41 @@
+"""The one place that builds the Faust app: ``faust -A streams.app worker -l info``, or ``weir worker``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+
+from streams.engine.crash import CrashingApp
+from streams.metrics_page import add_metrics_page
+from streams.telemetry.agents import add_agents
+from streams.telemetry.alert_sink import add_alert_sink
+from weir.settings import Settings, load_settings
+
+
+def create_app(settings: Settings) -> faust.App:
+    """Build the app with every stream on it; nothing connects before it starts."""
+    app = CrashingApp(
+        f"{settings.namespace}.faust",
+        broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+        store="memory://",
+        datadir=str(settings.worker.data_dir),
+        web_bind=settings.worker.web_host,
+        web_host=settings.worker.web_host,
+        web_port=settings.worker.web_port,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        broker_session_timeout=settings.stream.session_timeout_seconds,
+    )
+    add_agents(app, settings)
+    add_alert_sink(app, settings)
+    add_metrics_page(app)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """Build ``app`` when somebody asks for it, so that importing this module reads no settings."""
+    if name == "app":
+        globals()["app"] = create_app(load_settings())
+        return globals()["app"]
+    raise AttributeError(name)

@@ -1,0 +1,76 @@
+"""What a committed offset means: one small record per partition in Kafka's own offset commit.
+
+The commit's offset is the **replay point**, the first offset that an open window still needs. Its metadata string says
+how far rows are known to be in ClickHouse (``stored``), the end of the block whose insert was about to begin
+(``planned``), and the event time up to which windows are closed and published (``watermark``).
+
+After a crash the rows from ``stored`` to ``planned`` are cut into exactly the same block and inserted with the same
+token, so ClickHouse drops them if they were there; rows below ``stored`` only rebuild windows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from confluent_kafka import TopicPartition
+
+NO_WATERMARK: Final = -(2**62)
+"""Event time (ms) before every reading: no window is closed yet."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Progress of one partition; every offset is the *next* one, times are event-time milliseconds.
+
+    ``replay <= stored <= planned`` always holds.
+    """
+
+    replay: int
+    stored: int
+    planned: int
+    watermark: int = NO_WATERMARK
+
+    def __post_init__(self) -> None:
+        """Refuse an order that no crash could explain."""
+        if not 0 <= self.replay <= self.stored <= self.planned:
+            raise ValueError(f"replay <= stored <= planned does not hold in {self!r}")
+
+
+class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
+    v: int
+    stored: int
+    planned: int
+    watermark: int
+
+
+_decoder = msgspec.json.Decoder(_Metadata)
+_VERSION: Final = 1
+
+
+def to_commit(topic: str, partition: int, checkpoint: Checkpoint) -> TopicPartition:
+    """Return what ``Consumer.commit(offsets=[…])`` takes for this checkpoint."""
+    metadata = _Metadata(_VERSION, checkpoint.stored, checkpoint.planned, checkpoint.watermark)
+    return TopicPartition(topic, partition, checkpoint.replay, metadata=msgspec.json.encode(metadata).decode())
+
+
+def from_commit(offset: int, metadata: str | None) -> Checkpoint | None:
+    """Read a committed offset back; ``None`` when the partition has no commit yet.
+
+    An offset without our metadata was set by a person (``kafka-consumer-groups --reset-offsets``): it is taken as the
+    place to store from, with no window closed. Metadata that contradicts its offset is treated the same way.
+    """
+    if offset < 0:
+        return None
+    plain = Checkpoint(offset, offset, offset)
+    if not metadata:
+        return plain
+    try:
+        read = _decoder.decode(metadata)
+        return Checkpoint(offset, read.stored, read.planned, read.watermark) if read.v == _VERSION else plain
+    except (msgspec.DecodeError, ValueError):
+        return plain
+
+
+def insert_token(stream: str, topic: str, partition: int, first: int, end: int) -> str:
+    """Name the block of rows from offset ``first`` up to, not including, ``end`` for ClickHouse's deduplication."""
+    return f"{stream}:{topic}:{partition}:{first}-{end - 1}"

@@ -1,0 +1,225 @@
+"""The codec: message values in, one frame of the reader's columns out, and each record that does not fit by itself.
+
+The way of a call: values that all carry one schema id are read as one block (:mod:`streams.engine.avro_block`).
+Otherwise they are grouped by schema id, with JSON as one more group; a group whose block does not pass is read again
+in chunks, and a chunk that does not pass one by one (:mod:`streams.engine.record_by_record`).
+Rows come back in input order. The verdict on a record depends on its bytes and its schema only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from streams.engine.avro_block import PREFIX_BYTES, AvroBlock
+from streams.engine.avro_schema import RecordSchema
+from streams.engine.json_payload import JsonReader
+from streams.engine.nested_record import NestedRecordReader
+from streams.engine.record_by_record import RecordReader
+from streams.engine.rejection import EMPTY_VALUE, UNDECODABLE, Rejected
+from streams.engine.resolution import FlatResolution, resolve
+from weir.errors import PoisonError
+
+__all__ = ["Codec", "Decoded", "Rejected", "SchemaSource"]
+
+BLOCK_MIN_RECORDS = 16
+"""Fewer are read one by one: a block takes about 80 us however small, a Reading alone 5 (bench/micro/codec.py)."""
+
+CHUNK_RECORDS = 128
+"""A block that does not pass is read again in chunks of this, and only the chunks that do not pass one by one.
+
+Of 5,000 Readings with 1, 10, 50 and 5,000 at fault it takes 9, 18, 38 and 40 ms (512: 9, 30, 30, 37; 64: 24, 21, 51,
+51; halving down to 64: 7, 23, 50, 64; bench/micro/codec.py)."""
+
+
+class SchemaSource(Protocol):
+    """Where writers' schemas come from; connectors.registry.Registry is one."""
+
+    def schema(self, schema_id: int) -> Mapping[str, Any]:
+        """The schema of that id. Raises PoisonError ``unknown_schema_id`` or TransientError."""
+        ...
+
+
+class Decoded(NamedTuple):
+    """What became of a list of values.
+
+    ``frame`` has the reader schema's fields in its order, one row an accepted record, in input order; ``index``
+    (int64) the position in the values of each row; ``rejected`` the others, in input order.
+    """
+
+    frame: pl.DataFrame
+    index: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.index, which nobody calls here
+    rejected: list[Rejected]
+
+
+class Codec:
+    """Decodes Confluent-framed Avro, and JSON, into the columns of one reader schema.
+
+    Strings become String, long Int64, int Int32, double Float64, float Float32, boolean, bytes Binary, enum String;
+    logical types stay the integers they are written as; a union with null is a nullable column.
+    """
+
+    def __init__(self, reader_schema: Mapping[str, Any], schemas: SchemaSource) -> None:
+        """Raises ConfigError for a reader schema that is no flat record."""
+        self._reader = RecordSchema.parse(reader_schema)
+        self._schemas = schemas
+        self._json = JsonReader(self._reader)
+        self._writers: dict[int, _Writer] = {}
+        self._mixed = False
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Decode ``values``; blocks for CPU time only, but for a schema id seen first, which asks the registry.
+
+        Raises TransientError when the registry is away: nothing was decoded, the same call may succeed later.
+        """
+        tried = not self._mixed
+        if tried:
+            frame = self._one_block(values)
+            if frame is not None:
+                return Decoded(frame, np.arange(len(values), dtype=np.int64), [])
+        sorting = _Sorting(self._reader)
+        groups = _group(values, sorting)
+        self._mixed = len(groups) > 1
+        for schema_id, (positions, group) in groups.items():
+            if schema_id is None:
+                _one_by_one(self._json, group, positions, sorting, None)
+            else:
+                self._decode_group(schema_id, group, positions, sorting, tried and len(group) == len(values))
+        return sorting.decoded()
+
+    def _one_block(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
+        first = values[0] if values else None
+        if first is None or len(first) < PREFIX_BYTES or first[0]:
+            return None
+        try:
+            writer = self._writer(int.from_bytes(first[1:PREFIX_BYTES], "big"))
+        except PoisonError:
+            return None
+        return writer.read_block(values)
+
+    def _decode_group(
+        self, schema_id: int, values: list[bytes], positions: list[int], sorting: _Sorting, tried: bool
+    ) -> None:
+        try:
+            writer = self._writer(schema_id)
+        except PoisonError as error:
+            sorting.rejected += [Rejected(each, error.reason, error.detail, schema_id) for each in positions]
+            return
+        whole = None if tried else writer.read_block(values)
+        if whole is not None:
+            sorting.add_frame(whole, positions)
+            return
+        for low in range(0, len(values), CHUNK_RECORDS):
+            part, places = values[low : low + CHUNK_RECORDS], positions[low : low + CHUNK_RECORDS]
+            frame = writer.read_block(part)
+            if frame is not None:
+                sorting.add_frame(frame, places)
+            else:
+                _one_by_one(writer.single, [each[PREFIX_BYTES:] for each in part], places, sorting, schema_id)
+
+    def _writer(self, schema_id: int) -> _Writer:
+        writer = self._writers.get(schema_id)
+        if writer is None:
+            writer = self._writers[schema_id] = _Writer(schema_id, self._schemas.schema(schema_id), self._reader)
+        if writer.fault is not None:
+            raise writer.fault
+        return writer
+
+
+class _RowReader(Protocol):
+    def read(self, payload: bytes) -> tuple[Any, ...]: ...
+
+
+class _Writer:
+    """How the records of one schema id are read: in blocks where that goes, always one by one; or why never."""
+
+    def __init__(self, schema_id: int, schema: Mapping[str, Any], reader: RecordSchema) -> None:
+        self.fault: PoisonError | None = None
+        self.block: AvroBlock | None = None
+        self.single: _RowReader
+        try:
+            resolution = resolve(schema, reader)
+        except PoisonError as error:
+            self.fault = error
+            return
+        if isinstance(resolution, FlatResolution):
+            self.block = AvroBlock(schema_id, resolution, reader)
+            self.single = RecordReader(resolution, reader)
+        else:
+            self.single = NestedRecordReader(resolution, reader)
+
+    def read_block(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
+        return None if self.block is None or len(values) < BLOCK_MIN_RECORDS else self.block.read(values)
+
+
+class _Sorting:
+    """Gathers what the groups gave and puts it back into input order."""
+
+    def __init__(self, reader: RecordSchema) -> None:
+        self.rejected: list[Rejected] = []
+        self._dtypes = reader.dtypes
+        self._frames: list[pl.DataFrame] = []
+        self._positions: list[NDArray[np.int64]] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._row_positions: list[int] = []
+
+    def add_frame(self, frame: pl.DataFrame, positions: list[int]) -> None:
+        self._frames.append(frame)
+        self._positions.append(np.array(positions, dtype=np.int64))
+
+    def add_row(self, row: tuple[Any, ...], position: int) -> None:
+        self._rows.append(row)
+        self._row_positions.append(position)
+
+    def decoded(self) -> Decoded:
+        if self._rows or not self._frames:
+            columns = zip(*self._rows, strict=True) if self._rows else [()] * len(self._dtypes)
+            series = [
+                pl.Series(name, column, dtype=dtype)
+                for (name, dtype), column in zip(self._dtypes.items(), columns, strict=True)
+            ]
+            self.add_frame(pl.DataFrame(series), self._row_positions)
+        index = np.concatenate(self._positions)
+        frame = pl.concat(self._frames)
+        if len(self._frames) > 1 or (np.diff(index) < 0).any():
+            order = np.argsort(index)
+            index, frame = index[order], frame[order]
+        self.rejected.sort(key=lambda each: each.index)
+        return Decoded(frame, index, self.rejected)
+
+
+def _group(values: Sequence[bytes | None], sorting: _Sorting) -> dict[int | None, tuple[list[int], list[bytes]]]:
+    """Positions and values by schema id; None stands for JSON. What has neither is rejected here."""
+    groups: dict[bytes, tuple[list[int], list[bytes]]] = {}
+    for position, value in enumerate(values):
+        if not value:
+            what = "no value (a tombstone)" if value is None else "an empty value"
+            sorting.rejected.append(Rejected(position, EMPTY_VALUE, f"The message has {what}.", None))
+            continue
+        if not value[0] and len(value) < PREFIX_BYTES:
+            detail = f"The message has {len(value)} bytes, and Confluent framing alone takes {PREFIX_BYTES}."
+            sorting.rejected.append(Rejected(position, UNDECODABLE, detail, None))
+            continue
+        prefix = b"" if value[0] else value[:PREFIX_BYTES]
+        group = groups.get(prefix)
+        if group is None:
+            group = groups[prefix] = ([], [])
+        group[0].append(position)
+        group[1].append(value)
+    return {int.from_bytes(key[1:], "big") if key else None: group for key, group in groups.items()}
+
+
+def _one_by_one(
+    reader: _RowReader, payloads: list[bytes], positions: list[int], sorting: _Sorting, schema_id: int | None
+) -> None:
+    for payload, position in zip(payloads, positions, strict=True):
+        try:
+            row = reader.read(payload)
+        except PoisonError as error:
+            sorting.rejected.append(Rejected(position, error.reason, error.detail, schema_id))
+        else:
+            sorting.add_row(row, position)

@@ -1,0 +1,62 @@
+"""Dead letters: records that could not be used, kept as they came, with where and why in their headers.
+
+The headers are documented in ``schemas/avro/deadletters.md``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from confluent_kafka import Message
+
+from streams.engine.producer import Record
+
+FIRST_SEEN = "first_seen"
+REPLAY_COUNT = "replay_count"
+
+
+class DeadLetter(NamedTuple):
+    """One refused record. ``reason`` is a stable word, ``detail`` a sentence; ``org_id`` is empty when unknown."""
+
+    message: Message
+    reason: str
+    detail: str
+    stage: str
+    schema_id: int | None = None
+    org_id: str = ""
+
+    @property
+    def offset(self) -> int:
+        """Where the record came from."""
+        return self.message.offset() or 0
+
+
+def to_record(letter: DeadLetter, topic: str) -> Record:
+    """Return the record to write to the dead-letter ``topic``: key and value as they came, headers that explain.
+
+    A letter that was replayed before keeps its first ``first_seen`` and its ``replay_count``.
+    """
+    message = letter.message
+    came_with = {name: value for name, value in (message.headers() or []) if isinstance(value, bytes)}
+    _, append_ms = message.timestamp()
+    headers = {
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "stage": letter.stage,
+        "topic": message.topic() or "",
+        "partition": str(message.partition()),
+        "offset": str(message.offset()),
+        "timestamp": str(append_ms),
+        "schema_id": "" if letter.schema_id is None else str(letter.schema_id),
+        "org_id": letter.org_id,
+        FIRST_SEEN: str(time.time_ns() // 1_000_000),
+        REPLAY_COUNT: "0",
+    }
+    encoded = {name: text.encode() for name, text in headers.items()}
+    encoded.update({name: came_with[name] for name in (FIRST_SEEN, REPLAY_COUNT) if name in came_with})
+    return Record(topic, _bytes(message.key()), _bytes(message.value()), headers=list(encoded.items()))
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

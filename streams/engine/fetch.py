@@ -1,0 +1,84 @@
+"""What the consumer thread hands over: consecutive messages of one partition, not yet decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import Message
+
+from streams.engine.checkpoint import Checkpoint
+from streams.engine.watermark import Int64s
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """One assignment of one partition to this worker; it ends when the partition is revoked or lost.
+
+    A partition that comes back is a new lease, so nothing of the old one can be mistaken for it. ``checkpoint`` is what
+    was committed when the lease began, ``None`` for a partition nobody has read yet. ``position`` is the next offset to
+    hand over, known once the first message came.
+    """
+
+    topic: str
+    partition: int
+    checkpoint: Checkpoint | None
+    active: bool = True
+    position: int | None = field(default=None)
+
+    def __str__(self) -> str:
+        """Name the partition as people write it."""
+        return f"{self.topic}[{self.partition}]"
+
+
+class Fetch(NamedTuple):
+    """Consecutive messages of one partition in offset order; ``caught_up`` when there are none left to read.
+
+    A fetch without messages says that a caught-up partition has been silent; ``clock_ms`` is the wall clock then.
+    """
+
+    lease: Lease
+    messages: list[Message]
+    clock_ms: int = 0
+
+    def values(self) -> list[bytes | None]:
+        """Payloads as they came."""
+        return list(map(Message.value, self.messages))
+
+    def offsets(self) -> Int64s:
+        """Offset of each message; read one by one only where the log has gaps."""
+        if not self.messages:
+            return np.zeros(0, dtype=np.int64)
+        first, last = self.messages[0].offset(), self.messages[-1].offset()
+        if first is not None and last is not None and last - first + 1 == len(self.messages):
+            return np.arange(first, last + 1, dtype=np.int64)
+        return np.fromiter(map(Message.offset, self.messages), np.int64, len(self.messages))
+
+    def append_times(self) -> Int64s:
+        """Broker append time of each message, milliseconds."""
+        stamps = [stamp for _, stamp in map(Message.timestamp, self.messages)]
+        return np.array(stamps, dtype=np.int64)
+
+
+def split_by_partition(messages: list[Message]) -> Iterator[tuple[str, int, list[Message]]]:
+    """Cut what ``consume()`` gave into runs of one partition, joined per partition, in offset order.
+
+    librdkafka hands out long runs of one partition, so this looks at runs instead of filing message by message.
+    """
+    partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+    cuts: npt.NDArray[np.intp] = np.flatnonzero(partitions[1:] != partitions[:-1]) + 1
+    runs: dict[int, list[Message]] = {}
+    begin = 0
+    for end in [*cuts.tolist(), len(messages)]:
+        run = messages[begin:end]
+        held = runs.setdefault(int(partitions[begin]), run)
+        if held is not run:
+            held.extend(run)
+        begin = end
+    for partition, run in runs.items():
+        topic = run[0].topic()
+        if topic is not None:
+            yield topic, partition, run

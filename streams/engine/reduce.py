@@ -1,0 +1,125 @@
+"""What one window says of each series: count, sum, min, max, avg, first, last, last_ts, stddev, revision.
+
+Two reducers with the same output: from points, and from rows that are already aggregates of smaller windows. Both
+depend only on the set of their input: it is sorted by series and time, and of several rows of one identity one holds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+REVISION_SHIFT: Final = 22
+"""A revision is the largest broker append time (ms) times 2**22, plus the count: 41 + 22 bits fit an int64 till 2039."""
+_COUNT_MASK: Final = (1 << REVISION_SHIFT) - 1
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def revision(append_ts: Ints, count: Ints) -> Ints:
+    """Grow with the data in a window: by the latest append time (ms), then by the count; the same on every replay."""
+    result: Ints = (append_ts << REVISION_SHIFT) | np.minimum(count, _COUNT_MASK)
+    return result
+
+
+def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
+    """Reduce points of one window.
+
+    Columns in: ``series`` int, ``ts`` int64 ms, ``value`` float64, ``append_ts`` int64 ms, in order of arrival. Of
+    several points with the same series and ts the last arrival holds. Gives one row a series, with ``row`` (position of
+    the series' latest point in the input) and the measures; stddev is of the population.
+    """
+    series, ts = _ints(points, "series"), _ints(points, "ts")
+    order = _latest_of_each(series, ts, rank=None)
+    series, ts = series[order], ts[order]
+    value = points["value"].to_numpy()[order]
+    starts = _group_starts(series)
+    count = np.diff(np.append(starts, len(series)))
+    total = np.add.reduceat(value, starts)
+    mean = total / count
+    squares = np.add.reduceat(np.square(value - np.repeat(mean, count)), starts)
+    ends = starts + count - 1
+    append = np.maximum.reduceat(_ints(points, "append_ts")[order], starts)
+    return pl.DataFrame(
+        {
+            "row": order[ends],
+            "series": series[starts],
+            "count": count.astype(np.int64),
+            "sum": total,
+            "min": np.minimum.reduceat(value, starts),
+            "max": np.maximum.reduceat(value, starts),
+            "avg": mean,
+            "first": value[starts],
+            "last": value[ends],
+            "last_ts": ts[ends],
+            "stddev": np.sqrt(squares / count),
+            "revision": revision(append, count),
+        }
+    )
+
+
+def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
+    """Reduce aggregate rows of smaller windows that lie in one larger window.
+
+    Columns in: ``series``, ``ts`` (start of the smaller window), the measures, ``revision``. Of several rows with the
+    same series and ts the highest revision holds. Output as in :func:`reduce_points`. Spreads are merged as in Chan,
+    Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+    """
+    order = _latest_of_each(_ints(rows, "series"), _ints(rows, "ts"), rank=_ints(rows, "revision"))
+    rows_sorted = rows[order]
+    series = _ints(rows_sorted, "series")
+    starts = _group_starts(series)
+    size = np.diff(np.append(starts, len(series)))
+    ends = starts + size - 1
+    part_count, part_sum = _ints(rows_sorted, "count"), _floats(rows_sorted, "sum")
+    count, total = np.add.reduceat(part_count, starts), np.add.reduceat(part_sum, starts)
+    mean = total / count
+    shift = part_sum / part_count - np.repeat(mean, size)
+    squares = np.add.reduceat(part_count * (np.square(_floats(rows_sorted, "stddev")) + np.square(shift)), starts)
+    append = np.maximum.reduceat(_ints(rows_sorted, "revision") >> REVISION_SHIFT, starts)
+    return pl.DataFrame(
+        {
+            "row": order[ends],
+            "series": series[starts],
+            "count": count,
+            "sum": total,
+            "min": np.minimum.reduceat(_floats(rows_sorted, "min"), starts),
+            "max": np.maximum.reduceat(_floats(rows_sorted, "max"), starts),
+            "avg": mean,
+            "first": _floats(rows_sorted, "first")[starts],
+            "last": _floats(rows_sorted, "last")[ends],
+            "last_ts": _ints(rows_sorted, "last_ts")[ends],
+            "stddev": np.sqrt(squares / count),
+            "revision": revision(append, count),
+        }
+    )
+
+
+def _latest_of_each(series: Ints, ts: Ints, rank: Ints | None) -> npt.NDArray[np.intp]:
+    """Order rows by series and ts and keep, of equal ones, the highest ``rank`` and then the latest arrival."""
+    if rank is not None:
+        order = np.lexsort((rank, ts, series))
+    else:
+        low = int(ts.min())
+        span = int(ts.max()) - low + 1
+        order = np.argsort(series * span + (ts - low), kind="stable")
+    series, ts = series[order], ts[order]
+    last = np.ones(len(order), dtype=np.bool_)
+    last[:-1] = (series[1:] != series[:-1]) | (ts[1:] != ts[:-1])
+    return order if last.all() else order[last]
+
+
+def _group_starts(series: Ints) -> npt.NDArray[np.intp]:
+    return np.concatenate(([0], np.flatnonzero(series[1:] != series[:-1]) + 1))
+
+
+def _ints(frame: pl.DataFrame, name: str) -> Ints:
+    return frame[name].to_numpy().astype(np.int64, copy=False)
+
+
+def _floats(frame: pl.DataFrame, name: str) -> Floats:
+    return frame[name].to_numpy().astype(np.float64, copy=False)

@@ -1,0 +1,30 @@
+"""How a stream waits for a server that is away: with jitter, bounded, then the worker crashes with nothing committed."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from weir.errors import TransientError
+
+logger = logging.getLogger(__name__)
+
+GIVE_UP_SECONDS: Final = 300
+"""Longer than a broker or a ClickHouse server takes to restart; after that a supervisor should see a dead worker."""
+
+
+def _say(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.warning("%s Trying again (attempt %d).", error, state.attempt_number + 1)
+
+
+patiently = retry(
+    retry=retry_if_exception_type(TransientError),
+    wait=wait_random_exponential(multiplier=0.2, max=10.0),
+    stop=stop_after_delay(GIVE_UP_SECONDS),
+    before_sleep=_say,
+    reraise=True,
+)
+"""Decorator for functions and coroutines that raise :class:`~weir.errors.TransientError`."""

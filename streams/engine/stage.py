@@ -1,0 +1,262 @@
+"""A stage stores what an agent made of its blocks and moves the checkpoint, in the one order that loses nothing.
+
+For the rows of a partition from offset *a* up to, not including, *b*::
+
+    1. commit   {stored: a, planned: b}             synchronously, refused when the partition is no longer ours
+    2. insert   token stream:topic:partition:a-b    ClickHouse drops the block if it was there before a crash
+    3. write    the block's dead letters            acknowledged by the broker
+    4. publish  windows it closed, corrections      acknowledged by the broker
+    5. settle   the next commit says {stored: b}    together with the next plan, or alone when there is nothing to plan
+
+A crash after any step repeats the steps from 1 with the same cut, the same token and the same revisions. A worker that
+slept through its expulsion fails at step 1, or can only insert the very block that was planned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+
+from streams.engine import metrics
+from streams.engine.block import Block
+from streams.engine.checkpoint import Checkpoint, insert_token
+from streams.engine.dead_letters import to_record
+from streams.engine.fetch import Lease
+from streams.engine.partition_state import Outcome, PartitionState, Pending
+from streams.engine.producer import AcknowledgedProducer, Record
+from streams.engine.retrying import patiently
+from weir.errors import WeirError
+
+
+class Sink(Protocol):
+    """Where rows go."""
+
+    def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
+        """Store ``rows`` in ``table`` once, however often it is called with this ``token``.
+
+        Blocks. Raises :class:`~weir.errors.TransientError` when the server is away or busy.
+        """
+
+
+class Rollup(Protocol):
+    """What a stage derives from its windows."""
+
+    @property
+    def size_ms(self) -> int:
+        """Length of a window in milliseconds."""
+
+    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
+        """Reduce all points of the window that begins at ``start`` (ms) to one row a series."""
+
+    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
+        """Aggregate closed windows again from storage: ``late`` has ``series`` and ``start`` (ms), no row twice.
+
+        Blocks. Raises :class:`~weir.errors.TransientError` when the storage is away or busy.
+        """
+
+    def records(self, rows: pl.DataFrame, partition: int) -> list[Record]:
+        """Return the records that announce ``rows``; they go to the partition of the same number."""
+
+
+class Commit(Protocol):
+    """Commits checkpoints in one request and says which leases' commit counts."""
+
+    def __call__(self, commits: Mapping[Lease, Checkpoint]) -> Awaitable[set[Lease]]:
+        """Commit now."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageOptions:
+    """Name of the stream (part of every insert token), its table, and when it flushes."""
+
+    name: str
+    table: str
+    dead_letter_topic: str
+    flush_rows: int
+    flush_seconds: float
+    lateness_ms: int
+
+
+class Stage:
+    """Pending rows and open windows of every partition this worker holds, and the flush that stores them."""
+
+    def __init__(
+        self, options: StageOptions, commit: Commit, sink: Sink, producer: AcknowledgedProducer, rollup: Rollup | None = None
+    ) -> None:
+        """Wire a stage; nothing runs until the first block."""
+        self.options = options
+        self._commit = patiently(commit)
+        self._sink = sink
+        self._producer = producer
+        self._rollup = rollup
+        self._states: dict[Lease, PartitionState] = {}
+        self._flushing: asyncio.Task[None] | None = None
+        self._timer: asyncio.Task[None] | None = None
+        self._oldest: float | None = None
+
+    # -- what the agent calls ------------------------------------------------------------------------------------
+
+    async def accept(self, block: Block, outcome: Outcome) -> None:
+        """Take in one block's outcome; waits while more than two flushes' worth of rows is pending.
+
+        Raises whatever made a flush fail: let it crash the worker.
+        """
+        state = self._state_of(block)
+        if state is None:
+            return
+        metrics.MESSAGES.labels(self.options.name).inc(len(block.messages))
+        begin = block.first
+        while state.reaches_over_cut(block.end):
+            head, outcome = outcome.split(state.cut)
+            state.add(head, begin, state.cut)
+            begin = state.cut
+            await self._drain()
+            if not block.lease.active:
+                return
+        state.add(outcome, begin, block.end)
+        self._oldest = self._oldest or time.monotonic()
+        if self._pending() >= self.options.flush_rows:
+            if self._busy and self._pending() >= 2 * self.options.flush_rows:
+                await self._running()
+            if not self._busy:
+                self._begin_flush()
+
+    async def silent(self, block: Block, event_time: int | None) -> None:
+        """Take note that a partition is caught up; its windows that end by ``event_time`` (ms) close."""
+        state = self._state_of(block)
+        if state is not None:
+            state.silent(event_time)
+
+    async def stop(self) -> None:
+        """Store what is pending as far as it is still ours, then stop; a failure leaves it to the next start."""
+        if self._timer is not None:
+            self._timer.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._timer
+        with contextlib.suppress(WeirError):
+            await self._drain()
+            await self._drain()
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _state_of(self, block: Block) -> PartitionState | None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().create_task(self._flush_by_age())
+        if self._flushing is not None and self._flushing.done():
+            self._flushing.result()  # raises what a flush failed with
+        if not block.lease.active:
+            return None
+        state = self._states.get(block.lease)
+        if state is None and not block.silent:
+            size_ms = self._rollup.size_ms if self._rollup is not None else None
+            state = PartitionState(block.lease, block.first, self.options.lateness_ms, size_ms)
+            self._states[block.lease] = state
+        return state
+
+    def _pending(self) -> int:
+        return sum(state.pending_offsets for state in self._states.values())
+
+    @property
+    def _busy(self) -> bool:
+        return self._flushing is not None and not self._flushing.done()
+
+    # -- flushing ------------------------------------------------------------------------------------------------
+
+    async def _flush_by_age(self) -> None:
+        """Flush when the oldest pending row is old enough, close windows and settle while nothing comes."""
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(self.options.flush_seconds / 5)
+            now = time.monotonic()
+            since = self._oldest if self._oldest is not None else last
+            if not self._busy and now - since >= self.options.flush_seconds:
+                if self._flushing is not None and self._flushing.exception() is not None:
+                    return  # the next block, or stop(), raises it
+                last = now
+                self._begin_flush()
+
+    async def _running(self) -> None:
+        if self._flushing is not None:
+            await self._flushing
+
+    async def _drain(self) -> None:
+        """Flush everything that may be flushed and wait for it."""
+        await self._running()
+        self._begin_flush()
+        await self._running()
+
+    def _begin_flush(self) -> None:
+        self._oldest = None
+        self._states = {lease: state for lease, state in self._states.items() if lease.active}
+        taken = [(state, state.take()) for state in self._states.values() if state.flushable]
+        if taken:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush(taken))
+
+    async def _flush(self, taken: list[tuple[PartitionState, Pending]]) -> None:
+        began = time.monotonic()
+        checkpoints = {state.lease: state.checkpoint(planned=pending.end) for state, pending in taken}
+        ours = await self._commit(checkpoints)
+        kept = [(state, pending) for state, pending in taken if state.lease in ours]
+        for state, _ in taken:
+            if state.lease in ours:
+                state.committed(checkpoints[state.lease])
+            else:
+                self._forget(state.lease)
+        closed = {state.lease: state.close(pending.watermark) for state, pending in kept}
+        await asyncio.to_thread(self._store, kept, closed)
+        for state, pending in kept:
+            state.flushed(pending)
+            self._observe(state)
+        metrics.FLUSH_SECONDS.labels(self.options.name).observe(time.monotonic() - began)
+
+    def _forget(self, lease: Lease) -> None:
+        """Drop a partition whose commit does not count; if it comes back, it is replayed from its checkpoint."""
+        lease.active = False
+        self._states.pop(lease, None)
+
+    def _store(self, kept: list[tuple[PartitionState, Pending]], closed: dict[Lease, list[tuple[int, list[pl.DataFrame]]]]) -> None:
+        """Steps 2 to 4, in a thread: each waits for its server."""
+        for state, pending in kept:
+            self._insert(state.lease, pending)
+        letters = [letter for _, pending in kept for letter in pending.dead_letters]
+        self._write([to_record(letter, self.options.dead_letter_topic) for letter in letters])
+        for letter in letters:
+            metrics.DEAD_LETTERS.labels(self.options.name, letter.reason).inc()
+        if self._rollup is not None:
+            for state, pending in kept:
+                self._publish(self._rollup, state.lease.partition, closed[state.lease], pending.late)
+
+    def _insert(self, lease: Lease, pending: Pending) -> None:
+        rows = [frame for frame in pending.rows if len(frame)]
+        if not rows:
+            return
+        token = insert_token(self.options.name, lease.topic, lease.partition, pending.first, pending.end)
+        frame = pl.concat(rows)
+        patiently(self._sink.insert)(self.options.table, frame, token)
+        metrics.ROWS.labels(self.options.name).inc(len(frame))
+
+    def _publish(self, rollup: Rollup, partition: int, closed: list[tuple[int, list[pl.DataFrame]]], late: list[pl.DataFrame]) -> None:
+        for start, chunks in closed:
+            rows = rollup.close(start, pl.concat(chunks))
+            self._write(rollup.records(rows, partition))
+            metrics.WINDOWS.labels(self.options.name).inc(len(rows))
+        if late:
+            windows = pl.concat(late).unique()
+            rows = patiently(rollup.recompute)(windows)
+            self._write(rollup.records(rows, partition))
+            metrics.LATE.labels(self.options.name).inc(len(windows))
+            metrics.CORRECTIONS.labels(self.options.name).inc(len(rows))
+
+    def _write(self, records: list[Record]) -> None:
+        patiently(self._producer.write)(records)
+
+    def _observe(self, state: PartitionState) -> None:
+        labels = (self.options.name, str(state.lease.partition))
+        metrics.WATERMARK.labels(*labels).set(state.published / 1000)
+        metrics.OPEN_POINTS.labels(*labels).set(state.windows.points if state.windows is not None else 0)

@@ -1,0 +1,54 @@
+"""The watermark of one partition: the event time up to which its windows are closed.
+
+``min(largest event time, largest broker append time) - allowed lateness``, never going back. The broker's append time
+caps it, so one device with a fast clock cannot close everybody's windows; and as append times are stored in the log,
+a replay at any speed gives the same answer row by row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.engine.checkpoint import NO_WATERMARK
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Watermark:
+    """Running watermark of one partition; all times in milliseconds."""
+
+    def __init__(self, lateness_ms: int, start: int = NO_WATERMARK) -> None:
+        """Start at ``start``, the watermark of the partition's checkpoint."""
+        self._lateness_ms = lateness_ms
+        self._max_event = NO_WATERMARK
+        self._max_append = NO_WATERMARK
+        self.value = start
+
+    def observe(self, event_ts: Int64s, append_ts: Int64s, window_end: Int64s) -> npt.NDArray[np.bool_]:
+        """Take in rows in offset order and say which are late: their window was closed when they came.
+
+        The verdict on a row depends on the rows before it only, never on how the rows were cut into blocks.
+        """
+        if not len(event_ts):
+            return np.zeros(0, dtype=np.bool_)
+        before = self.value
+        max_event = max(self._max_event, int(event_ts.max()))
+        max_append = max(self._max_append, int(append_ts.max()))
+        after = max(before, min(max_event, max_append) - self._lateness_ms)
+        if int(window_end.min()) > after:  # the common case: nothing closed before the last of these rows
+            late = np.zeros(len(event_ts), dtype=np.bool_)
+        else:
+            late = window_end <= self._before_each(event_ts, append_ts)
+        self._max_event, self._max_append, self.value = max_event, max_append, after
+        return late
+
+    def _before_each(self, event_ts: Int64s, append_ts: Int64s) -> Int64s:
+        event = np.maximum.accumulate(np.concatenate(([self._max_event], event_ts[:-1])))
+        append = np.maximum.accumulate(np.concatenate(([self._max_append], append_ts[:-1])))
+        result: Int64s = np.maximum(np.minimum(event, append) - self._lateness_ms, self.value)
+        return result
+
+    def advance(self, event_time: int) -> None:
+        """Move to ``event_time`` when a caught-up partition is silent; never moves back."""
+        self.value = max(self.value, event_time)

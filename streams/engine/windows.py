@@ -1,0 +1,78 @@
+"""Tumbling windows on event time, one set of open windows per partition.
+
+An open window holds its points as columns and reduces them once, when the watermark passes its end. What it gives
+depends only on the set of points, not on their order of arrival or on how they were cut into blocks: the reducer sorts
+them and drops resends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from streams.engine.watermark import Int64s
+
+def window_starts(ts: Int64s, size_ms: int) -> Int64s:
+    """Return the start of the window that each event time (ms) falls into; also right before 1970."""
+    result: Int64s = ts - np.mod(ts, size_ms)
+    return result
+
+
+@dataclass(slots=True)
+class _Open:
+    first_offset: int
+    chunks: list[pl.DataFrame] = field(default_factory=list)
+
+
+class TumblingWindows:
+    """The open windows of one partition."""
+
+    def __init__(self, size_ms: int) -> None:
+        """Make windows of ``size_ms`` milliseconds, aligned to 1970."""
+        self.size_ms = size_ms
+        self._open: dict[int, _Open] = {}
+
+    def __len__(self) -> int:
+        """Return how many windows are open."""
+        return len(self._open)
+
+    @property
+    def points(self) -> int:
+        """Points held in memory."""
+        return sum(len(chunk) for window in self._open.values() for chunk in window.chunks)
+
+    @property
+    def first_offset(self) -> int | None:
+        """The smallest offset that an open window needs: where a replay must begin."""
+        return min((window.first_offset for window in self._open.values()), default=None)
+
+    def add(self, points: pl.DataFrame, starts: Int64s, offsets: Int64s) -> None:
+        """Put points (columns ``series``, ``ts`` and the reducer's) into the windows that begin at ``starts``.
+
+        ``offsets`` are the points' Kafka offsets in ascending order.
+        """
+        if not len(starts):
+            return
+        first = int(starts.min())
+        span = int(starts.max() - first) // self.size_ms
+        if span == 0:
+            self._append(first, points, int(offsets[0]))
+            return
+        slot = (starts - first) // self.size_ms
+        for number in np.unique(slot) if span > 4096 else np.flatnonzero(np.bincount(slot)):
+            rows = np.flatnonzero(slot == number)
+            self._append(first + int(number) * self.size_ms, points[rows], int(offsets[rows[0]]))
+
+    def _append(self, start: int, chunk: pl.DataFrame, offset: int) -> None:
+        window = self._open.get(start)
+        if window is None:
+            window = self._open[start] = _Open(offset)
+        window.first_offset = min(window.first_offset, offset)
+        window.chunks.append(chunk)
+
+    def close(self, watermark: int) -> list[tuple[int, list[pl.DataFrame]]]:
+        """Remove the windows that end at or before ``watermark``; give each one's start and chunks, oldest first."""
+        ready = sorted(start for start in self._open if start + self.size_ms <= watermark)
+        return [(start, self._open.pop(start).chunks) for start in ready]

@@ -1,0 +1,80 @@
+"""From accepted readings to rows of ``raw_readings`` and points for the windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from streams.engine.key_index import Codes
+from streams.engine.partition_state import Points
+from streams.engine.watermark import Int64s
+
+TIME = pl.Datetime("ms", "UTC")
+
+
+def raw_rows(frame: pl.DataFrame, dims: pl.DataFrame, offsets: Int64s, append_ts: Int64s, partition: int) -> pl.DataFrame:
+    """Return ``raw_readings`` rows of readings whose dimensions stand beside them in ``dims``, row for row."""
+    number = frame["value"].is_not_null()
+    return pl.DataFrame(
+        [
+            dims["org_id"],
+            dims["project_id"],
+            frame["device_id"],
+            dims["device_type"],
+            dims["sensor"],
+            dims["metric"],
+            _text_or(frame["unit"], dims["unit"]),
+            _text(frame["fw_ver"]),
+            _text(frame["source"]),
+            frame["ts"].cast(TIME),
+            frame["value"].fill_null(0.0),
+            number.alias("is_number"),
+            _text(frame["str_value"]),
+            frame["status_code"],
+            frame["seq"],
+            _text(frame["quality"]),
+            frame["battery_level"],
+            pl.Series("append_ts", append_ts).cast(TIME),
+            pl.repeat(partition, len(frame), dtype=pl.UInt16, eager=True).alias("partition"),
+            pl.Series("offset", offsets).cast(pl.UInt64),
+            dims["retention_days"].cast(pl.UInt16),
+        ]
+    )
+
+
+def numeric_points(frame: pl.DataFrame, codes: Codes, offsets: Int64s, append_ts: Int64s) -> Points:
+    """Return the points of numeric readings; text and status readings are stored, but not aggregated."""
+    points = pl.DataFrame(
+        [
+            pl.Series("series", codes),
+            frame["ts"],
+            frame["value"],
+            pl.Series("append_ts", append_ts),
+            _text(frame["fw_ver"]).cast(pl.Categorical),
+            _text(frame["source"]).cast(pl.Categorical),
+        ]
+    )
+    if frame["value"].null_count():
+        number = frame["value"].is_not_null()
+        kept = number.to_numpy()
+        return Points(points.filter(number), offsets[kept], append_ts[kept])
+    return Points(points, offsets, append_ts)
+
+
+def _text(column: pl.Series) -> pl.Series:
+    if column.null_count() == len(column):
+        return pl.repeat("", len(column), eager=True).alias(column.name)
+    return column.fill_null("")
+
+
+def _text_or(column: pl.Series, default: pl.Series) -> pl.Series:
+    if column.null_count() == len(column):
+        return default.alias(column.name)
+    if not column.null_count():
+        return column
+    return pl.select(pl.coalesce(pl.lit(column), pl.lit(default.cast(pl.String)))).to_series().alias(column.name)
+
+
+def gather(dims: pl.DataFrame, codes: Codes) -> pl.DataFrame:
+    """Return the dimensions of each reading, by the code of its series."""
+    return dims[codes.astype(np.uint32)] if len(codes) else dims.clear()

@@ -1,0 +1,48 @@
+"""Keeps the active series' metadata in step with Postgres: looks for a new version, loads it, swaps it in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from prometheus_client import Gauge
+
+from connectors.postgres.metadata import load_metadata, metadata_version
+from streams.telemetry.series import ActiveSeries, Registered
+from weir.errors import TransientError
+from weir.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+AGE = Gauge("weir_metadata_age_seconds", "Seconds since the metadata in use was last known to be current.")
+
+
+def load_registered(settings: Settings) -> Registered:
+    """Read all sensors from Postgres; blocks. Raises TransientError or ConfigError."""
+    metadata = load_metadata(settings.postgres.dsn.get_secret_value())
+    return Registered(metadata, settings.retention.raw_days)
+
+
+class MetadataFeed:
+    """Refreshes one :class:`~streams.telemetry.series.ActiveSeries`."""
+
+    def __init__(self, settings: Settings, series: ActiveSeries) -> None:
+        """Begin with the snapshot that ``series`` holds."""
+        self._settings = settings
+        self._series = series
+        self._current_at = time.monotonic()
+
+    async def refresh(self) -> None:
+        """Load the metadata if its version changed; while Postgres is away the last stays in use and tells its age."""
+        try:
+            dsn = self._settings.postgres.dsn.get_secret_value()
+            version = await asyncio.to_thread(metadata_version, dsn)
+            if version != self._series.registered.version:
+                self._series.refresh(await asyncio.to_thread(load_registered, self._settings))
+                logger.info("metadata version %d is in force", version)
+            self._current_at = time.monotonic()
+        except TransientError as error:
+            age = time.monotonic() - self._current_at
+            logger.warning("%s Metadata of %.0f seconds ago stays in use.", error, age)
+        AGE.set(time.monotonic() - self._current_at)

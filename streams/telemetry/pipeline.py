@@ -1,0 +1,225 @@
+"""The three stages of telemetry and what they do with a block; :mod:`streams.telemetry.agents` only wires them.
+
+=============== ======================= =========================== =========================
+stage           reads                   stores                      publishes
+=============== ======================= =========================== =========================
+readings        weir.readings           raw_readings                weir.aggregates.1m
+aggregates_1m   weir.aggregates.1m      agg_1m                      weir.aggregates.1h
+aggregates_1h   weir.aggregates.1h      agg_1h
+=============== ======================= =========================== =========================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from connectors.kafka.client import kafka_client_config
+from connectors.registry import Registry, value_subject
+from schemas import load_schema
+from sinks.clickhouse.stored_windows import StoredWindows
+from sinks.clickhouse.writer import ClickHouseWriter
+from streams.engine.block import Block
+from streams.engine.dead_letters import DeadLetter
+from streams.engine.encoder import Encoder
+from streams.engine.key_index import Codes, KeyIndex
+from streams.engine.partition_state import Outcome, Points
+from streams.engine.producer import AcknowledgedProducer, producer_config
+from streams.engine.stage import Commit, Rollup, Stage, StageOptions
+from streams.engine.upstream import UpstreamWatermark
+from streams.telemetry.enrich import TIME, gather, numeric_points, raw_rows
+from streams.telemetry.metadata_feed import MetadataFeed, load_registered
+from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
+from streams.telemetry.series import ActiveSeries
+from streams.telemetry.validate import REASONS, explain, judge
+from weir.errors import ConfigError
+from weir.settings import Settings
+
+READINGS, AGGREGATES_1M, AGGREGATES_1H = "readings", "aggregates_1m", "aggregates_1h"
+
+
+def group_of(settings: Settings, stage: str) -> str:
+    """Return the consumer group of a stage."""
+    return f"{settings.namespace}.{stage}"
+
+
+class ReadingsStage:
+    """Readings in; raw rows, 1-minute aggregates and dead letters out."""
+
+    def __init__(self, settings: Settings, series: ActiveSeries, stage: Stage) -> None:
+        """Judge and enrich with ``series``, store through ``stage``."""
+        self._series = series
+        self.stage = stage
+        self._skew_ms = _ms(settings.stream.future_skew_seconds)
+        self._behind_clock_ms = _ms(settings.stream.lateness_seconds + settings.stream.idle_seconds)
+
+    async def process(self, block: Block) -> None:
+        """Judge, enrich and store one block; a silent partition's watermark follows the wall clock."""
+        if block.silent:
+            await self.stage.silent(block, block.clock_ms - self._behind_clock_ms)
+        else:
+            await self.stage.accept(block, self.outcome(block))
+
+    def outcome(self, block: Block) -> Outcome:
+        """Pure but for codes given to new series: what becomes of one block."""
+        frame, offsets, append_ts = block.frame, block.offsets, block.append_ts
+        codes = self._series.encode(frame)
+        verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms)
+        letters = undecodable(block, READINGS)
+        if verdicts.any():
+            letters += self._refused(block, codes, verdicts)
+            kept = np.flatnonzero(verdicts == 0)
+            frame, codes, offsets, append_ts = frame[kept], codes[kept], offsets[kept], append_ts[kept]
+        rows = raw_rows(frame, gather(self._series.dims, codes), offsets, append_ts, block.lease.partition)
+        return Outcome(rows, offsets, numeric_points(frame, codes, offsets, append_ts), letters)
+
+    def _refused(self, block: Block, codes: Codes, verdicts: np.ndarray[Any, np.dtype[np.int8]]) -> list[DeadLetter]:
+        rows = np.flatnonzero(verdicts)
+        details = explain(block.frame, rows, verdicts, block.append_ts)
+        orgs = self._series.dims["org_id"]
+        return [
+            DeadLetter(
+                block.messages[int(block.index[row])],
+                REASONS[verdicts[row]],
+                detail,
+                READINGS,
+                org_id=str(orgs[int(codes[row])]) if codes[row] >= 0 else "",
+            )
+            for row, detail in zip(rows, details, strict=True)
+        ]
+
+
+class MinutesStage:
+    """1-minute aggregates in; agg_1m and 1-hour aggregates out."""
+
+    def __init__(self, retention: Retention, index: KeyIndex, upstream: UpstreamWatermark, stage: Stage) -> None:
+        """``upstream`` tells how far the readings stage has come."""
+        self._retention = retention
+        self._index = index
+        self._upstream = upstream
+        self.stage = stage
+
+    async def process(self, block: Block) -> None:
+        """Store one block; a silent partition's watermark follows the stage before."""
+        if block.silent:
+            known = await asyncio.to_thread(self._upstream.before, block.lease.partition)
+            await self.stage.silent(block, known)
+        else:
+            await self.stage.accept(block, self.outcome(block))
+
+    def outcome(self, block: Block) -> Outcome:
+        """What becomes of one block."""
+        frame = block.frame
+        points = frame.with_columns(
+            pl.Series("series", self._index.encode(frame)), pl.col("window_start").alias("ts")
+        ).drop("window_start", "window_end")
+        return Outcome(
+            aggregate_rows(block, self._retention),
+            block.offsets,
+            Points(points, block.offsets, block.append_ts),
+            undecodable(block, AGGREGATES_1M),
+        )
+
+
+class HoursStage:
+    """1-hour aggregates in; agg_1h out."""
+
+    def __init__(self, retention: Retention, stage: Stage) -> None:
+        """Store through ``stage``."""
+        self._retention = retention
+        self.stage = stage
+
+    async def process(self, block: Block) -> None:
+        """Store one block."""
+        if block.silent:
+            await self.stage.silent(block, None)
+        else:
+            rows = aggregate_rows(block, self._retention)
+            await self.stage.accept(block, Outcome(rows, block.offsets, None, undecodable(block, AGGREGATES_1H)))
+
+
+Retention = Callable[[pl.Series], pl.Series]
+"""From project ids to the days that an aggregate table keeps rows of each."""
+
+
+def aggregate_rows(block: Block, retention: Retention) -> pl.DataFrame:
+    """Return rows of an aggregate table."""
+    frame = block.frame
+    return frame.with_columns(
+        pl.col("window_start", "window_end", "last_ts").cast(TIME),
+        retention(frame["project_id"]).alias("retention_days"),
+    )
+
+
+def undecodable(block: Block, stage: str) -> list[DeadLetter]:
+    """Return the dead letters of what did not decode."""
+    return [
+        DeadLetter(block.messages[each.index], each.reason, each.detail, stage, each.schema_id) for each in block.rejected
+    ]
+
+
+class Pipeline:
+    """All three stages with what they share, made once the servers answer."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        """Load metadata and schema ids; blocks. Raises TransientError or ConfigError."""
+        self._settings = settings
+        self.series = ActiveSeries(load_registered(settings))
+        self.metadata = MetadataFeed(settings, self.series)
+        self._stored = StoredWindows(settings.clickhouse)
+        self._client = kafka_client_config(settings.kafka)
+        self._schema_ids = {topic: _schema_id(registry, topic) for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h)}
+
+    def readings(self, commit: Commit) -> ReadingsStage:
+        """Make the readings stage."""
+        settings = self._settings
+        rollup = MinuteRollup(self.series, self._stored.readings, self._announcement(settings.topics.aggregates_1m))
+        lateness_ms = _ms(settings.stream.lateness_seconds)
+        return ReadingsStage(settings, self.series, self._stage(READINGS, "raw_readings", lateness_ms, commit, rollup))
+
+    def minutes(self, commit: Commit) -> MinutesStage:
+        """Make the 1-minute stage. Its input comes in order of windows, so it waits for nothing late."""
+        settings = self._settings
+        index = KeyIndex("device_id", "sensor")
+        rollup = HourRollup(index, self._stored.aggregates_1m, self._announcement(settings.topics.aggregates_1h))
+        upstream = UpstreamWatermark(self._client, group_of(settings, READINGS), settings.topics.readings)
+        stage = self._stage(AGGREGATES_1M, "agg_1m", 0, commit, rollup)
+        return MinutesStage(self._retention(settings.retention.agg_1m_days), index, upstream, stage)
+
+    def hours(self, commit: Commit) -> HoursStage:
+        """Make the 1-hour stage."""
+        retention = self._retention(self._settings.retention.agg_1h_days)
+        return HoursStage(retention, self._stage(AGGREGATES_1H, "agg_1h", 0, commit, None))
+
+    def _stage(self, name: str, table: str, lateness_ms: int, commit: Commit, rollup: Rollup | None) -> Stage:
+        options = StageOptions(
+            name=group_of(self._settings, name),
+            table=table,
+            dead_letter_topic=self._settings.topics.deadletters,
+            flush_rows=self._settings.stream.flush_rows,
+            flush_seconds=self._settings.stream.flush_seconds,
+            lateness_ms=lateness_ms,
+        )
+        sink = ClickHouseWriter(self._settings.clickhouse)
+        return Stage(options, commit, sink, AcknowledgedProducer(producer_config(self._client)), rollup)
+
+    def _announcement(self, topic: str) -> Announcement:
+        return Announcement(topic, Encoder(load_schema("Aggregate"), self._schema_ids[topic]))
+
+    def _retention(self, default_days: int) -> Retention:
+        return lambda projects: self.series.registered.retention(projects, default_days)
+
+
+def _schema_id(registry: Registry, topic: str) -> int:
+    latest = registry.latest(value_subject(topic))
+    if latest is None:
+        raise ConfigError(f"The registry has no schema for {topic}; run `weir migrate`.")
+    return latest.id
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,29 @@
+"""``weir worker``: one Faust worker with every stream."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from weir.settings import load_settings
+
+
+@click.command(
+    name="worker",
+    epilog="Example: WEIR_WORKER__WEB_PORT=29411 weir worker\n\nExit codes: 0 stopped, 1 crashed with nothing committed, 2 settings do not fit.",
+)
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]), help="How much it says on stderr.")
+def command(log_level: str) -> None:
+    """Run one worker: reads, validates, enriches, aggregates, stores. The same as `faust -A streams.app worker`.
+
+    Start as many as there are partitions; they share them, and take over from each other.
+    """
+    settings = load_settings()  # exit 2 before anything starts
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # workers scale by partitions and processes
+    port = str(settings.worker.web_port)
+    os.execv(  # noqa: S606 - our own interpreter, no shell
+        sys.executable,
+        [sys.executable, "-m", "faust", "-A", "streams.app", "worker", "-l", log_level, "--web-port", port],
+    )
