@@ -73,7 +73,7 @@ class Registry:
         """The parsed Avro schema with this id; only the first call for an id asks the registry.
 
         Raises :class:`PoisonError` ``unknown_schema_id`` when the registry has no such id (asked again after five
-        seconds) or ``unsupported_schema`` when it is not Avro or refers to other subjects.
+        seconds) or ``incompatible_schema`` when it is not Avro or refers to other subjects.
         """
         with self._lock:
             known = self._schemas.get(schema_id)
@@ -93,7 +93,7 @@ class Registry:
             self._unknown[schema_id] = (self._clock() + NEGATIVE_SECONDS, said)
             raise PoisonError("unknown_schema_id", said)
         if answer.get("schemaType", "AVRO") != "AVRO" or answer.get("references"):
-            raise PoisonError("unsupported_schema", f"Schema {schema_id} is not Avro or refers to other subjects.")
+            raise PoisonError("incompatible_schema", f"Schema {schema_id} is not Avro or refers to other subjects.")
         schema = _parsed(answer["schema"])
         self._schemas[schema_id] = schema
         self._unknown.pop(schema_id, None)
@@ -148,12 +148,13 @@ class Registry:
             response = self._http.request(
                 method, self._url + path, json=body, headers={"Content-Type": MEDIA_TYPE} if body else None
             )
-        except httpx.TransportError as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ConfigError(f"WEIR_REGISTRY__URL is {self._url}; it should look like http://host:8081.") from error
+        except httpx.HTTPError as error:
+            place = f"The schema registry at {self._url}"
             raise TransientError(
-                f"The schema registry at {self._url} cannot be reached: {error}; see that it runs (`weir status`)."
+                f"{place} cannot be reached: {_root(error)}; see that it runs (`weir status`)."
             ) from error
-        except (httpx.InvalidURL, httpx.HTTPError) as error:
-            raise ConfigError(f"WEIR_REGISTRY__URL is {self._url}, which cannot be asked: {error}.") from error
         if response.status_code in missing:
             return None
         if http_passes(response.status_code):
@@ -201,3 +202,11 @@ def _said(response: httpx.Response) -> str:
     except (ValueError, AttributeError):
         message = None
     return " ".join(str(message or response.reason_phrase).split()).rstrip(".")
+
+
+def _root(error: BaseException) -> str:
+    """What the operating system said, under the layers of HTTP libraries; else the outermost words."""
+    inner = error
+    while inner.__cause__ is not None or inner.__context__ is not None:
+        inner = inner.__cause__ or inner.__context__ or inner
+    return inner.strerror if isinstance(inner, OSError) and inner.strerror else str(error) or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faust
 from faust.types.web import Request, Response, View
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import generate_latest
 
 
 def add_metrics_page(app: faust.App) -> None:
@@ -12,4 +12,4 @@ def add_metrics_page(app: faust.App) -> None:
 
     @app.page("/metrics", name="metrics")
     async def metrics(view: View, request: Request) -> Response:
-        return view.bytes(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+        return view.text(generate_latest().decode(), content_type="text/plain")

@@ -51,7 +51,7 @@ class KafkaSettings(_Group):
     sasl_username: str | None = Field(None, description="user for SASL")
     sasl_password: SecretStr | None = Field(None, description="password for SASL")
     ssl_ca_location: str | None = Field(None, description="file of the authority that signed the brokers' certificates")
-    partitions: Positive = Field(4, description="partitions of each data topic; the aggregate topics have as many as the readings")
+    partitions: Positive = Field(4, description="partitions of the readings topic and of each aggregate topic")
     replication_factor: Positive = Field(1, description="copies of each partition; 3 on a real cluster")
 
 
@@ -83,7 +83,9 @@ class ClickHouseSettings(_Group):
     timeout_seconds: Seconds = Field(30.0, description="time allowed for one insert or query")
     dedup_window_blocks: Positive = Field(10_000, description="inserts whose tokens a table remembers")
     storage_policy: str | None = Field(
-        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="policy whose volume 'cold' takes rows after their hot days"
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="policy whose volume 'cold' takes rows after their hot days",
     )
 
 
@@ -91,11 +93,11 @@ class StreamSettings(_Group):
     """How the streams read, cut, close and flush."""
 
     fetch_messages: Positive = Field(5_000, description="messages asked for in one consume() call")
-    queue_messages: Positive = Field(40_000, description="messages that may wait between consumer and agent before it pauses")
+    queue_messages: Positive = Field(40_000, description="messages that may wait for an agent before reading pauses")
     flush_rows: Positive = Field(100_000, description="rows of all partitions together that force a flush")
     flush_seconds: Seconds = Field(0.25, description="age of the oldest unflushed row that forces a flush")
-    lateness_seconds: Seconds = Field(5.0, description="how long after its end a window still waits for its readings")
-    idle_seconds: Seconds = Field(2.0, description="silence after which a caught-up partition's watermark follows the wall clock")
+    lateness_seconds: Seconds = Field(5.0, description="how long after its end a window still waits for readings")
+    idle_seconds: Seconds = Field(2.0, description="silence after which a watermark follows the wall clock")
     future_skew_seconds: Seconds = Field(300.0, description="how far ahead of the broker's clock a reading may be")
     session_timeout_seconds: Seconds = Field(45.0, description="silence after which the group expels a worker")
 
@@ -127,7 +129,7 @@ class Settings(BaseSettings):
         env_prefix="WEIR_", env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
     )
 
-    namespace: str = Field("weir", pattern=r"^[a-z][a-z0-9._-]{0,60}$", description="first part of topic and group names")
+    namespace: str = Field("weir", pattern=r"^[a-z][a-z0-9._-]{0,60}$", description="start of topic and group names")
     kafka: KafkaSettings = KafkaSettings()
     registry: RegistrySettings = RegistrySettings()
     postgres: PostgresSettings = PostgresSettings()

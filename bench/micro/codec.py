@@ -11,14 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 from fastavro import parse_schema, schemaless_writer
 
-import schemas
+from schemas import load_schema
 from streams.engine.avro_block import AvroBlock, long_bytes
 from streams.engine.avro_schema import RecordSchema, parse_plain
 from streams.engine.codec import Codec
@@ -41,13 +40,6 @@ class FakeSchemas:
     def schema(self, schema_id: int) -> Mapping[str, Any]:
         """The one schema."""
         return self._schema
-
-
-def load(name: str) -> dict[str, Any]:
-    """The contract of that name in schemas/avro."""
-    text = (Path(schemas.__file__).parent / "avro" / f"{name}.avsc").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
 
 
 def readings(count: int) -> list[dict[str, Any]]:
@@ -108,7 +100,7 @@ def stage(name: str, records: int, run: Callable[[], T], times: int = 30) -> T:
 
 def measure_decoding(count: int) -> None:
     """Joining three ways, the block, the whole codec, and its ways out."""
-    schema = load("Reading")
+    schema = load_schema("Reading")
     reader = RecordSchema.parse(schema)
     resolution = resolve(schema, reader)
     if not isinstance(resolution, FlatResolution):
@@ -137,7 +129,7 @@ def measure_decoding(count: int) -> None:
 
 def measure_encoding(count: int) -> None:
     """The encoder against fastavro on the same frame."""
-    schema = load("Aggregate")
+    schema = load_schema("Aggregate")
     frame = aggregates(schema, count)
     encoder = Encoder(schema, SCHEMA_ID)
     ours = stage("encoder: Aggregate", count, lambda: encoder.encode(frame))

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
-from confluent_kafka.admin import AlterConfigOpType as Op  # type: ignore[attr-defined]  # it has no __all__
-
-from connectors.kafka.client import kafka_client_config
+from connectors.kafka.cluster import Cluster
 from weir.change import Change
-from weir.errors import ConfigError, TransientError, WeirError
-from weir.server_errors import kafka_passes
-from weir.settings import KafkaSettings, Settings
+from weir.errors import ConfigError
+from weir.settings import Settings
 
-TIMEOUT_SECONDS = 10.0
 DAY_MS = 24 * 60 * 60 * 1000
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +65,20 @@ def apply_topics(settings: Settings, dry_run: bool = False) -> list[Change]:
     Raises :class:`ConfigError` when the data topics that exist differ in partitions, :class:`TransientError` when the
     brokers are away.
     """
-    admin = _admin(settings.kafka)
+    cluster = Cluster(settings.kafka)
     plans = topic_plans(settings)
-    existing = _partition_counts(admin, [plan.name for plan in plans])
+    existing = cluster.partition_counts([plan.name for plan in plans])
     shared = _shared_partitions(settings, existing)
-    configs = _configs(admin, list(existing))
+    configs = cluster.configs(list(existing))
     changes = []
     for plan in plans:
         if plan.name in existing:
-            changes.append(_align(admin, plan, existing[plan.name], configs[plan.name], dry_run))
+            changes.append(_align(cluster, plan, existing[plan.name], configs[plan.name], dry_run))
             continue
         is_data = plan.name in _data_topics(settings)
         partitions = shared if shared and is_data else plan.partitions
         if not dry_run:
-            _create(admin, plan, partitions, settings.kafka.replication_factor)
+            cluster.create(plan.name, partitions, plan.config)
         changes.append(Change("kafka", plan.name, "create", f"topic, {partitions} partition{'s'[: partitions > 1]}"))
     return changes
 
@@ -101,13 +90,13 @@ def check_topics(settings: Settings) -> int:
     Raises :class:`ConfigError` when a topic is missing, the counts differ, or a topic takes its times from devices;
     :class:`TransientError` when the brokers are away.
     """
-    admin = _admin(settings.kafka)
+    cluster = Cluster(settings.kafka)
     names = [plan.name for plan in topic_plans(settings)]
-    existing = _partition_counts(admin, names)
+    existing = cluster.partition_counts(names)
     missing = [name for name in names if name not in existing]
     if missing:
         raise ConfigError(f"Topic {missing[0]} does not exist; run `weir migrate`.")
-    for name, config in _configs(admin, names).items():
+    for name, config in cluster.configs(names).items():
         if config["message.timestamp.type"] != "LogAppendTime":
             raise ConfigError(f"Topic {name} does not use LogAppendTime; run `weir migrate`.")
     return _shared_partitions(settings, existing) or 0
@@ -125,77 +114,12 @@ def _shared_partitions(settings: Settings, existing: Mapping[str, int]) -> int |
     return next(iter(counts.values()), None)
 
 
-def _align(admin: AdminClient, plan: TopicPlan, partitions: int, config: Mapping[str, str], dry_run: bool) -> Change:
+def _align(cluster: Cluster, plan: TopicPlan, partitions: int, config: Mapping[str, str], dry_run: bool) -> Change:
     drift = {name: value for name, value in plan.config.items() if config.get(name) != value}
     if drift and not dry_run:
-        _alter(admin, plan.name, drift)
+        cluster.alter(plan.name, drift)
     altered = ", ".join(f"{name} {config.get(name)} → {value}" for name, value in drift.items())
     if partitions != plan.partitions:
         told = f"has {partitions} partitions, the settings say {plan.partitions}: left as it is"
         return Change("kafka", plan.name, "differs", f"{told}; {altered}" if altered else told)
     return Change("kafka", plan.name, "alter" if drift else "unchanged", altered)
-
-
-def _create(admin: AdminClient, plan: TopicPlan, partitions: int, copies: int) -> None:
-    topic = NewTopic(plan.name, num_partitions=partitions, replication_factor=copies, config=dict(plan.config))
-    created = admin.create_topics([topic], operation_timeout=TIMEOUT_SECONDS, request_timeout=TIMEOUT_SECONDS)
-    try:
-        created[plan.name].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise _translated(error.args[0], f"create topic {plan.name}") from error
-
-
-def _alter(admin: AdminClient, name: str, drift: Mapping[str, str]) -> None:
-    entries = [ConfigEntry(key, value, incremental_operation=Op.SET) for key, value in sorted(drift.items())]
-    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-    answer = admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_SECONDS)[resource]
-    _answer(answer.result, f"configure topic {name}")
-
-
-def _partition_counts(admin: AdminClient, names: list[str]) -> dict[str, int]:
-    """Partitions of those of ``names`` that exist."""
-    described = admin.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_SECONDS)
-    counts = {}
-    for name, future in described.items():
-        try:
-            counts[name] = len(future.result().partitions)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise _translated(error.args[0], "describe topics") from error
-    return counts
-
-
-def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    if not names:
-        return {}
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    answers = admin.describe_configs(resources, request_timeout=TIMEOUT_SECONDS)
-    return {
-        resource.name: {entry.name: entry.value for entry in _result(future, "read topic settings").values()}
-        for resource, future in answers.items()
-    }
-
-
-def _result(future: Future[Answer], doing: str) -> Answer:
-    return _answer(future.result, doing)
-
-
-def _answer(ask: Callable[[], Answer], doing: str) -> Answer:
-    try:
-        return ask()
-    except KafkaException as error:
-        raise _translated(error.args[0], doing) from error
-
-
-def _admin(settings: KafkaSettings) -> AdminClient:
-    quiet = logging.getLogger("weir.kafka.admin")  # librdkafka else writes every refused connection to stderr
-    quiet.addHandler(logging.NullHandler())
-    quiet.propagate = False
-    return AdminClient(kafka_client_config(settings), logger=quiet)
-
-
-def _translated(error: KafkaError, doing: str) -> WeirError:
-    if kafka_passes(error.code(), error.retriable()):
-        return TransientError(f"Kafka could not {doing}: {error.str()}; see that the brokers run (`weir status`).")
-    return ConfigError(f"Kafka refused to {doing}: {error.str()}.")

@@ -35,7 +35,8 @@ def translated(error: psycopg.Error, dsn: str) -> WeirError:
     try:
         place = where(dsn)
     except psycopg.Error:
-        return ConfigError(f"WEIR_POSTGRES__DSN does not parse: {first_line(error)}.")
+        # libpq repeats the text, and the password in it
+        return ConfigError("WEIR_POSTGRES__DSN does not parse; it should look like postgresql://user@host:5432/weir.")
     if error.sqlstate in ("42P01", "42703", "42883"):
         return ConfigError(f"{place} lacks Weir's tables ({first_line(error)}); run `weir migrate`.")
     if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
@@ -44,7 +45,9 @@ def translated(error: psycopg.Error, dsn: str) -> WeirError:
     if error.sqlstate is None and "FATAL:" in text:  # refused before a session existed: libpq keeps no SQLSTATE then
         return _refused(place, text)
     if postgres_passes(error.sqlstate):
-        return TransientError(f"Postgres at {place} cannot be reached: {text}; see that it runs (`weir status`).")
+        return TransientError(
+            f"Postgres at {place} cannot be reached: {_reason(text)}; see that it runs (`weir status`)."
+        )
     return ConfigError(f"Postgres at {place} refused a statement ({error.sqlstate}): {text}.")
 
 
@@ -55,6 +58,19 @@ def _refused(place: str, text: str) -> WeirError:
     if reason.startswith("database") and reason.endswith("does not exist"):
         return ConfigError(f"Postgres at {place} has no such database; run `weir migrate`.")
     return ConfigError(f"Postgres at {place} refused the connection: {reason}; check WEIR_POSTGRES__DSN.")
+
+
+def _reason(text: str) -> str:
+    # libpq: connection to server at "host", port 1 failed: Connection refused
+    return text.rsplit(" failed: ", 1)[-1]
+
+
+def database_of(dsn: str) -> str:
+    """Name of the database that a DSN names; raises :class:`ConfigError` for a DSN that does not parse."""
+    try:
+        return str(conninfo_to_dict(dsn).get("dbname") or "postgres")
+    except psycopg.Error as error:
+        raise translated(error, dsn) from error
 
 
 def where(dsn: str) -> str:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
-from connectors.postgres.connection import connection
+from connectors.postgres.connection import connection, database_of
 from weir.change import Change
 from weir.errors import ConfigError
 
@@ -134,7 +134,7 @@ def load_sample(dsn: str, *, dry_run: bool = False) -> Change:
 
 
 def _ensure_database(dsn: str, dry_run: bool) -> Change | None:
-    name = str(conninfo_to_dict(dsn).get("dbname") or "postgres")
+    name = database_of(dsn)
     with connection(make_conninfo(dsn, dbname="postgres"), autocommit=True) as conn:
         if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             return None

@@ -87,7 +87,7 @@ def translated(error: Exception, settings: ClickHouseSettings) -> WeirError:
 def said(error: Exception) -> str:
     """The server's own words on one line: without code, name, version, stack trace, grammar and closing full stop."""
     text = " ".join(str(error).split()).split("DB::Exception:", 1)[-1]
-    for noise in ("Stack trace:", "Expected one of:", " (for url "):
+    for noise in ("Stack trace:", "Expected one of:", " (for url ", ", server response: <"):
         text = text.split(noise, 1)[0]
     text = re.sub(r"\s*\(version [^()]*(\([^()]*\)[^()]*)?\)\s*$", "", text)
     return re.sub(r"\s*\([A-Z][A-Z0-9_]+\)\s*$", "", text).strip().rstrip(". ")

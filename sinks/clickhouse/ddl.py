@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from clickhouse_connect.driver import Client
 
 from sinks.clickhouse.relation import Column, Table, View, quoted
-from sinks.clickhouse.tables import tables, views
+from sinks.clickhouse.tables import relations
 from weir.change import Change
 from weir.errors import ConfigError
 from weir.settings import Settings
@@ -40,19 +40,18 @@ class _Existing:
 def statements(settings: Settings) -> list[Statement]:
     """Everything that an empty server needs, in order; each statement may be repeated."""
     database = settings.clickhouse.database
-    made: list[Table | View] = [*tables(settings), *views(settings)]
     return [
         Statement(database, f"CREATE DATABASE IF NOT EXISTS `{database}`"),
-        *(Statement(relation.name, relation.create(database)) for relation in made),
+        *(Statement(relation.name, relation.create(database)) for relation in relations(settings)),
     ]
 
 
 def apply(
-    client: Client, settings: Settings, dry_run: bool = False, relations: Sequence[Table | View] | None = None
+    client: Client, settings: Settings, dry_run: bool = False, wanted: Sequence[Table | View] | None = None
 ) -> list[Change]:
     """Make what is missing, alter what differs, and say so; a dry run only says so.
 
-    ``relations`` are Weir's own when not given; another stream passes its own. New columns, comments, codecs, defaults,
+    ``wanted`` are Weir's own when not given; another stream passes its own. New columns, comments, codecs, defaults,
     TTL and table settings are altered in place, a view is replaced. A column's type, an engine or a key that differs
     cannot be: the change then says ``differs`` and the table stays as it is.
 
@@ -62,8 +61,7 @@ def apply(
     _check_policy(client, settings.clickhouse.storage_policy)
     changes = [_database(client, database, dry_run)]
     existing = _existing(client, database)
-    own: list[Table | View] = [*tables(settings), *views(settings)]
-    for relation in own if relations is None else relations:
+    for relation in relations(settings) if wanted is None else wanted:
         found = existing.get(relation.name)
         steps = _steps(relation, found, database)
         for statement in steps if not dry_run else []:

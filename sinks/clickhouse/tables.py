@@ -35,6 +35,11 @@ _SERIES = (
 )
 
 
+def relations(settings: Settings) -> list[Table | View]:
+    """All tables, then all views, which read them."""
+    return [*tables(settings), *views(settings)]
+
+
 def tables(settings: Settings) -> list[Table]:
     """All tables, with the retention, dedup window and storage policy of ``settings``."""
     days = settings.retention

@@ -8,6 +8,7 @@ Faust's own stream machinery (6,200 events/s with an agent that does nothing); a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,10 @@ from streams.engine.checkpoint import Checkpoint
 from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, ConsumerThread
 from streams.engine.fetch import Fetch, Lease
-from streams.engine.retrying import patiently
+from streams.engine.retrying import STOPPING, patiently
+
+STOP_SECONDS = 15.0
+"""How long a stopping worker goes on storing what is pending; the rest is replayed at the next start."""
 
 BLOCKS_AHEAD = 2
 """Decoded blocks that wait for the agent: enough that decoding overlaps with its work, few enough to stay in memory."""
@@ -37,19 +41,21 @@ class BatchTopic(Channel[Block]):
     def __init__(self, app: faust.App, **channel: Any) -> None:
         """Take Faust's own channel arguments; use :meth:`connect` to say what to read."""
         super().__init__(app, **channel)
-        self._service: _Feed | None = None
+        self._feed: _Feed
 
     @classmethod
-    def connect(cls, app: faust.App, topic: str, codec: Codec, config: Mapping[str, object], options: ConsumerOptions) -> BatchTopic:
+    def connect(
+        cls, app: faust.App, topic: str, codec: Codec, config: Mapping[str, object], options: ConsumerOptions
+    ) -> BatchTopic:
         """Make the channel of ``topic``: ``config`` is librdkafka's, with the group in it."""
         channel = cls(app)
-        channel._service = _Feed(app, channel, topic, codec, dict(config), options)
-        app.service(channel._service)
+        channel._feed = _Feed(app, channel, topic, codec, dict(config), options)
+        app.service(channel._feed)  # type: ignore[arg-type]  # it takes instances, too
         return channel
 
     @property
     def queue(self) -> ThrowableQueue[Block]:
-        """The queue between decoding and the agent; not Faust's flow-controlled one, which is emptied on a rebalance."""
+        """The queue between decoding and the agent; Faust's own is emptied whenever Faust rebalances."""
         if self._queue is None:
             always_open = FlowControlEvent(initially_suspended=False)
             self._queue = ThrowableQueue(maxsize=BLOCKS_AHEAD, flow_control=always_open, clear_on_resume=False)
@@ -70,25 +76,24 @@ class BatchTopic(Channel[Block]):
         """Make room for more: the agent is done with ``block``."""
         self._feed.thread.taken(len(block.messages))
 
-    @property
-    def _feed(self) -> _Feed:
-        root = self._root if self._root is not None else self
-        if root._service is None:
-            raise RuntimeError("this BatchTopic was not made by BatchTopic.connect")
-        return root._service
-
 
 class _Feed(Service):
     """Runs the consumer thread and decodes what it delivers, in order."""
 
     def __init__(
-        self, app: faust.App, channel: BatchTopic, topic: str, codec: Codec, config: dict[str, object], options: ConsumerOptions
+        self,
+        app: faust.App,
+        channel: BatchTopic,
+        topic: str,
+        codec: Codec,
+        config: dict[str, object],
+        options: ConsumerOptions,
     ) -> None:
         super().__init__()
         self._app = app
         self._channel = channel
         self._codec = codec
-        self._make_thread = lambda: ConsumerThread(config, topic, options, self._deliver, self._fail)
+        self._reading = (config, topic, options)
         self._fetches: asyncio.Queue[Fetch] = asyncio.Queue()
         self._topic = topic
         self.before_leaving: list[Callable[[], Awaitable[None]]] = []
@@ -101,15 +106,17 @@ class _Feed(Service):
     async def on_start(self) -> None:
         """Start reading."""
         self._running_loop = asyncio.get_running_loop()
-        self.thread = self._make_thread()
+        self.thread = ConsumerThread(*self._reading, self._deliver, self._fail)
         self.thread.start()
 
     async def on_stop(self) -> None:
         """Store what is pending, leave the group, wait until the thread has closed its consumer."""
         for callback in self.before_leaving:
-            await callback()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(callback(), STOP_SECONDS)
+        STOPPING.set()
         self.thread.stop()
-        await asyncio.to_thread(self.thread.join, 30.0)
+        await asyncio.to_thread(self.thread.join, STOP_SECONDS)
 
     def _deliver(self, fetch: Fetch) -> None:
         self._running_loop.call_soon_threadsafe(self._fetches.put_nowait, fetch)
@@ -129,7 +136,7 @@ class _Feed(Service):
             except Exception as error:  # a worker that cannot decode must not go on: nothing of this is committed
                 await self._app.crash(error)
                 return
-            await self._channel.put(block)
+            await self._channel.put(block)  # type: ignore[arg-type]  # values may be put without an Event around them
 
     @patiently
     async def _decode(self, fetch: Fetch) -> Block:

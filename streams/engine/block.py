@@ -17,7 +17,7 @@ from streams.engine.watermark import Int64s
 class Block:
     """Records of one partition in offset order.
 
-    ``frame`` has the reader schema's columns, a row a decoded record; ``offsets`` and ``append_ts`` (broker append time,
+    ``frame`` has the reader schema's columns, a row a decoded record; ``offsets`` and ``append_ts`` (broker time,
     ms) are those rows'. ``messages`` are all messages as they came, ``index`` the position in them of each row, and
     ``rejected`` says which did not decode. ``end`` is the offset after the last message. A block without messages says
     that the partition is caught up and silent, as of ``clock_ms``.

@@ -78,7 +78,12 @@ class ConsumerThread(threading.Thread):
     """Reads one topic as a member of one group and calls ``deliver`` with each :class:`Fetch`, from its own thread."""
 
     def __init__(
-        self, config: dict[str, object], topic: str, options: ConsumerOptions, deliver: Deliver, fail: Callable[[BaseException], None]
+        self,
+        config: dict[str, object],
+        topic: str,
+        options: ConsumerOptions,
+        deliver: Deliver,
+        fail: Callable[[BaseException], None],
     ) -> None:
         """Read ``topic``; ``fail`` is called once with whatever ends the thread by force."""
         super().__init__(name=f"consumer-{topic}", daemon=True)
@@ -192,10 +197,15 @@ class ConsumerThread(threading.Thread):
             error = message.error()
             if error is None:
                 kept.append(message)
-            elif error.fatal() or not error.retriable() and error.code() in (
-                KafkaError.TOPIC_AUTHORIZATION_FAILED,
-                KafkaError.GROUP_AUTHORIZATION_FAILED,
-                KafkaError.UNKNOWN_TOPIC_OR_PART,
+            elif (
+                error.fatal()
+                or not error.retriable()
+                and error.code()
+                in (
+                    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+                    KafkaError.GROUP_AUTHORIZATION_FAILED,
+                    KafkaError.UNKNOWN_TOPIC_OR_PART,
+                )
             ):
                 raise ConfigError(f"Kafka refuses to serve {self.topic}: {error.str()}. Was `weir migrate` run?")
             else:
@@ -249,7 +259,9 @@ class ConsumerThread(threading.Thread):
         committed = consumer.committed(partitions, timeout=30)
         for found in committed:
             if found.error is not None:
-                raise TransientError(f"The committed offset of {found.topic}[{found.partition}] cannot be read: {found.error}.")
+                raise TransientError(
+                    f"The committed offset of {found.topic}[{found.partition}] cannot be read: {found.error}."
+                )
         leases = [Lease(found.topic, found.partition, from_commit(found.offset, found.metadata)) for found in committed]
         for lease in leases:
             self._leases[lease.partition] = lease
@@ -306,4 +318,6 @@ class ConsumerThread(threading.Thread):
 
 def _start(lease: Lease) -> TopicPartition:
     """Return where a lease begins to read: its replay point, or the start of the log."""
-    return TopicPartition(lease.topic, lease.partition, lease.checkpoint.replay if lease.checkpoint else OFFSET_BEGINNING)
+    return TopicPartition(
+        lease.topic, lease.partition, lease.checkpoint.replay if lease.checkpoint else OFFSET_BEGINNING
+    )

@@ -38,7 +38,7 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
     A letter that was replayed before keeps its first ``first_seen`` and its ``replay_count``.
     """
     message = letter.message
-    came_with = {name: value for name, value in (message.headers() or []) if isinstance(value, bytes)}
+    came_with = dict(message.headers() or [])
     _, append_ms = message.timestamp()
     headers = {
         "reason": letter.reason,
@@ -54,7 +54,10 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
         REPLAY_COUNT: "0",
     }
     encoded = {name: text.encode() for name, text in headers.items()}
-    encoded.update({name: came_with[name] for name in (FIRST_SEEN, REPLAY_COUNT) if name in came_with})
+    for name in (FIRST_SEEN, REPLAY_COUNT):
+        kept = came_with.get(name)
+        if isinstance(kept, bytes):
+            encoded[name] = kept
     return Record(topic, _bytes(message.key()), _bytes(message.value()), headers=list(encoded.items()))
 
 

@@ -10,7 +10,9 @@ MESSAGES: Final = Counter("weir_messages", "Messages taken in.", ["stream"])
 ROWS: Final = Counter("weir_rows_stored", "Rows that the sink has acknowledged.", ["stream"])
 DEAD_LETTERS: Final = Counter("weir_dead_letters", "Records refused, by reason.", ["stream", "reason"])
 WINDOWS: Final = Counter("weir_window_rows_published", "Aggregate rows published at the close of a window.", ["stream"])
-CORRECTIONS: Final = Counter("weir_corrections_published", "Aggregate rows published again for late readings.", ["stream"])
+CORRECTIONS: Final = Counter(
+    "weir_corrections_published", "Aggregate rows published again for late readings.", ["stream"]
+)
 LATE: Final = Counter("weir_late_windows", "Closed windows (series, start) that a late reading fell into.", ["stream"])
 FLUSH_SECONDS: Final = Histogram(
     "weir_flush_seconds",
@@ -18,8 +20,12 @@ FLUSH_SECONDS: Final = Histogram(
     ["stream"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-LAG: Final = Gauge("weir_lag_messages", "Messages in the log that this worker has not read yet.", ["topic", "partition"])
+LAG: Final = Gauge(
+    "weir_lag_messages", "Messages in the log that this worker has not read yet.", ["topic", "partition"]
+)
 WATERMARK: Final = Gauge(
-    "weir_watermark_seconds", "Event time (seconds since 1970) up to which windows are closed and published.", ["stream", "partition"]
+    "weir_watermark_seconds",
+    "Event time (seconds since 1970) up to which windows are closed and published.",
+    ["stream", "partition"],
 )
 OPEN_POINTS: Final = Gauge("weir_open_window_points", "Points held in open windows.", ["stream", "partition"])

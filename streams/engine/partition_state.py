@@ -120,9 +120,9 @@ class PartitionState:
     def add(self, outcome: Outcome, begin: int, end: int) -> None:
         """Take in everything from offset ``begin`` up to ``end``; what lies below ``stored`` only rebuilds windows."""
         if outcome.points is not None and self.windows is not None:
-            replayed, fresh = outcome.points.split(self.stored)
+            replayed, new = outcome.points.split(self.stored)
             self._rebuild(self.windows, replayed)
-            self._observe(self.windows, fresh)
+            self._observe(self.windows, new)
         if end >= self.stored:
             self._rebuilding_from = None
         if end <= self.stored:
@@ -133,7 +133,7 @@ class PartitionState:
         self.end = max(self.end, end)
 
     def silent(self, event_time: int | None) -> None:
-        """Nothing is left to read: complete a planned block whose tail the log no longer has, and move the watermark."""
+        """Nothing is left to read: end a planned block whose tail the log no longer has, move the watermark."""
         if self.stored < self.cut:
             self.end = max(self.end, self.cut)
         if event_time is not None:

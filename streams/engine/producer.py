@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 
 def producer_config(client: Mapping[str, object]) -> dict[str, object]:
-    """Return librdkafka's settings: idempotent, acknowledged by all replicas, the same partitioner as Java's clients."""
+    """Return librdkafka's settings: idempotent, acknowledged by all replicas, partitioned as Java's clients do."""
     return {
         **client,
         "enable.idempotence": True,
@@ -56,7 +56,9 @@ class AcknowledgedProducer:
             self._produce(record)
         left = self._producer.flush(90.0)
         if self._failure is not None or left:
-            raise TransientError(f"Kafka did not acknowledge {records[0].topic}: {self._failure or f'{left} still waiting'}.")
+            raise TransientError(
+                f"Kafka did not acknowledge {records[0].topic}: {self._failure or f'{left} still waiting'}."
+            )
 
     def _produce(self, record: Record) -> None:
         while True:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 REVISION_SHIFT: Final = 22
-"""A revision is the largest broker append time (ms) times 2**22, plus the count: 41 + 22 bits fit an int64 till 2039."""
+"""A revision is the largest broker append time (ms) times 2**22, plus the count: it fits an int64 until 2039."""
 _COUNT_MASK: Final = (1 << REVISION_SHIFT) - 1
 
 Floats = npt.NDArray[np.float64]

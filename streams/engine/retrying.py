@@ -1,11 +1,19 @@
-"""How a stream waits for a server that is away: with jitter, bounded, then the worker crashes with nothing committed."""
+"""How a stream waits for a server that is away: with jitter, bounded; then the worker crashes."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Final
 
-from tenacity import RetryCallState, retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    retry,
+    retry_if_exception_type,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from weir.errors import TransientError
 
@@ -13,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS: Final = 300
 """Longer than a broker or a ClickHouse server takes to restart; after that a supervisor should see a dead worker."""
+
+STOPPING: Final = threading.Event()
+"""Set when the worker stops: nobody waits any longer, what is not stored is replayed at the next start."""
 
 
 def _say(state: RetryCallState) -> None:
@@ -23,7 +34,7 @@ def _say(state: RetryCallState) -> None:
 patiently = retry(
     retry=retry_if_exception_type(TransientError),
     wait=wait_random_exponential(multiplier=0.2, max=10.0),
-    stop=stop_after_delay(GIVE_UP_SECONDS),
+    stop=stop_after_delay(GIVE_UP_SECONDS) | stop_when_event_set(STOPPING),
     before_sleep=_say,
     reraise=True,
 )

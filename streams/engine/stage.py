@@ -87,7 +87,12 @@ class Stage:
     """Pending rows and open windows of every partition this worker holds, and the flush that stores them."""
 
     def __init__(
-        self, options: StageOptions, commit: Commit, sink: Sink, producer: AcknowledgedProducer, rollup: Rollup | None = None
+        self,
+        options: StageOptions,
+        commit: Commit,
+        sink: Sink,
+        producer: AcknowledgedProducer,
+        rollup: Rollup | None = None,
     ) -> None:
         """Wire a stage; nothing runs until the first block."""
         self.options = options
@@ -220,7 +225,9 @@ class Stage:
         lease.active = False
         self._states.pop(lease, None)
 
-    def _store(self, kept: list[tuple[PartitionState, Pending]], closed: dict[Lease, list[tuple[int, list[pl.DataFrame]]]]) -> None:
+    def _store(
+        self, kept: list[tuple[PartitionState, Pending]], closed: dict[Lease, list[tuple[int, list[pl.DataFrame]]]]
+    ) -> None:
         """Steps 2 to 4, in a thread: each waits for its server."""
         for state, pending in kept:
             self._insert(state.lease, pending)
@@ -241,7 +248,9 @@ class Stage:
         patiently(self._sink.insert)(self.options.table, frame, token)
         metrics.ROWS.labels(self.options.name).inc(len(frame))
 
-    def _publish(self, rollup: Rollup, partition: int, closed: list[tuple[int, list[pl.DataFrame]]], late: list[pl.DataFrame]) -> None:
+    def _publish(
+        self, rollup: Rollup, partition: int, closed: list[tuple[int, list[pl.DataFrame]]], late: list[pl.DataFrame]
+    ) -> None:
         for start, chunks in closed:
             rows = rollup.close(start, pl.concat(chunks))
             self._write(rollup.records(rows, partition))

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class UpstreamWatermark:
     """Watermarks that ``group`` has committed for the partitions of ``topic``."""
 
-    def __init__(self, client: Mapping[str, object], group: str, topic: str) -> None:
+    def __init__(self, client: Mapping[str, str | int | float | bool], group: str, topic: str) -> None:
         """Ask through an admin client with librdkafka's settings ``client``."""
         self._admin = AdminClient(dict(client))
         self._group = group

@@ -14,6 +14,7 @@ import polars as pl
 
 from streams.engine.watermark import Int64s
 
+
 def window_starts(ts: Int64s, size_ms: int) -> Int64s:
     """Return the start of the window that each event time (ms) falls into; also right before 1970."""
     result: Int64s = ts - np.mod(ts, size_ms)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import faust
+from faust.types import StreamT
 
 from connectors.kafka.client import kafka_client_config
 from connectors.registry import Registry
@@ -43,7 +43,7 @@ def add_agents(app: faust.App, settings: Settings) -> None:
     hours = channel(AGGREGATES_1H, topics.aggregates_1h, "Aggregate")
 
     @app.agent(readings, name=READINGS)
-    async def store_readings(blocks: AsyncIterator[Block]) -> None:
+    async def store_readings(blocks: StreamT[Block]) -> None:
         stage = (await pipeline()).readings(readings.commit)
         readings.before_leaving(stage.stage.stop)
         async for block in blocks:
@@ -51,7 +51,7 @@ def add_agents(app: faust.App, settings: Settings) -> None:
             readings.processed(block)
 
     @app.agent(minutes, name=AGGREGATES_1M)
-    async def store_minutes(blocks: AsyncIterator[Block]) -> None:
+    async def store_minutes(blocks: StreamT[Block]) -> None:
         stage = (await pipeline()).minutes(minutes.commit)
         minutes.before_leaving(stage.stage.stop)
         async for block in blocks:
@@ -59,14 +59,14 @@ def add_agents(app: faust.App, settings: Settings) -> None:
             minutes.processed(block)
 
     @app.agent(hours, name=AGGREGATES_1H)
-    async def store_hours(blocks: AsyncIterator[Block]) -> None:
+    async def store_hours(blocks: StreamT[Block]) -> None:
         stage = (await pipeline()).hours(hours.commit)
         hours.before_leaving(stage.stage.stop)
         async for block in blocks:
             await stage.process(block)
             hours.processed(block)
 
-    @app.timer(settings.postgres.refresh_seconds)
+    @app.timer(settings.postgres.refresh_seconds)  # type: ignore[untyped-decorator]  # Faust's is
     async def follow_metadata() -> None:
         await (await pipeline()).metadata.refresh()
 

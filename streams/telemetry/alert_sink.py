@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 
 import faust
 import polars as pl
+from faust.types import StreamT
 
 from connectors.registry import Registry
 from schemas import load_schema
@@ -24,13 +25,12 @@ def add_alert_sink(app: faust.App, settings: Settings) -> None:
     sink = ClickHouseWriter(settings.clickhouse)
 
     @app.agent(topic, name="alerts")
-    async def store_alerts(events: faust.Stream[bytes]) -> None:
-        batches: AsyncIterator[list[bytes]] = events.take(1_000, within=0.2)
-        async for batch in batches:
+    async def store_alerts(events: StreamT[bytes]) -> None:
+        async for batch in events.take(1_000, within=0.2):
             await asyncio.to_thread(patiently(_store), sink, codec, batch)
 
 
-def _store(sink: ClickHouseWriter, codec: Codec, batch: list[bytes]) -> None:
+def _store(sink: ClickHouseWriter, codec: Codec, batch: Sequence[bytes]) -> None:
     rows = codec.decode(batch).frame.with_columns(pl.col("ts", "window_start", "window_end").cast(TIME))
     if len(rows):
         sink.insert("alerts", rows, token="")

@@ -12,7 +12,9 @@ from streams.engine.watermark import Int64s
 TIME = pl.Datetime("ms", "UTC")
 
 
-def raw_rows(frame: pl.DataFrame, dims: pl.DataFrame, offsets: Int64s, append_ts: Int64s, partition: int) -> pl.DataFrame:
+def raw_rows(
+    frame: pl.DataFrame, dims: pl.DataFrame, offsets: Int64s, append_ts: Int64s, partition: int
+) -> pl.DataFrame:
     """Return ``raw_readings`` rows of readings whose dimensions stand beside them in ``dims``, row for row."""
     number = frame["value"].is_not_null()
     return pl.DataFrame(

@@ -158,7 +158,8 @@ def aggregate_rows(block: Block, retention: Retention) -> pl.DataFrame:
 def undecodable(block: Block, stage: str) -> list[DeadLetter]:
     """Return the dead letters of what did not decode."""
     return [
-        DeadLetter(block.messages[each.index], each.reason, each.detail, stage, each.schema_id) for each in block.rejected
+        DeadLetter(block.messages[each.index], each.reason, each.detail, stage, each.schema_id)
+        for each in block.rejected
     ]
 
 
@@ -172,7 +173,10 @@ class Pipeline:
         self.metadata = MetadataFeed(settings, self.series)
         self._stored = StoredWindows(settings.clickhouse)
         self._client = kafka_client_config(settings.kafka)
-        self._schema_ids = {topic: _schema_id(registry, topic) for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h)}
+        self._schema_ids = {
+            topic: _schema_id(registry, topic)
+            for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h)
+        }
 
     def readings(self, commit: Commit) -> ReadingsStage:
         """Make the readings stage."""

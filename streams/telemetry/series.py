@@ -19,13 +19,15 @@ from streams.engine.key_index import Codes, KeyIndex
 DIMENSIONS: Final = ("org_id", "project_id", "device_type", "metric", "unit")
 _HASH_SEEDS: Final = (11, 12)  # of the lookup by names below; every hit is compared by name
 
-_DIMS_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "sensor": pl.Categorical(),
-    **{name: pl.Categorical() for name in DIMENSIONS},
-    "min_value": pl.Float64(),
-    "max_value": pl.Float64(),
-    "retention_days": pl.Int32(),
-}
+_DIMS_SCHEMA: Final = pl.Schema(
+    {
+        "sensor": pl.Categorical(),
+        **{name: pl.Categorical() for name in DIMENSIONS},
+        "min_value": pl.Float64(),
+        "max_value": pl.Float64(),
+        "retention_days": pl.Int32(),
+    }
+)
 
 
 class Registered:

@@ -75,7 +75,9 @@ def explain(frame: pl.DataFrame, rows: npt.NDArray[np.intp], verdicts: Verdicts,
     sentences = []
     for row, reading in zip(rows.tolist(), frame[rows].iter_rows(named=True), strict=True):
         where = f"{reading['device_id']}/{reading['sensor']} at {_time(reading['ts'])}"
-        sentences.append(_SENTENCES[int(verdicts[row])].format(where=where, taken=_time(int(append_ts[row])), **reading))
+        sentences.append(
+            _SENTENCES[int(verdicts[row])].format(where=where, taken=_time(int(append_ts[row])), **reading)
+        )
     return sentences
 
 
@@ -100,7 +102,9 @@ def _mark(verdicts: Verdicts, wrong: npt.NDArray[np.bool_], verdict: int, over: 
         verdicts[wrong & free] = verdict
 
 
-def _mark_unregistered(verdicts: Verdicts, frame: pl.DataFrame, known: npt.NDArray[np.bool_], series: ActiveSeries) -> None:
+def _mark_unregistered(
+    verdicts: Verdicts, frame: pl.DataFrame, known: npt.NDArray[np.bool_], series: ActiveSeries
+) -> None:
     missing = np.flatnonzero(~known)
     has_device = series.registered.knows_device(frame["device_id"][missing])
     verdicts[missing] = np.where(has_device, 2, 1)

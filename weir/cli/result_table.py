@@ -80,14 +80,24 @@ def _table_width(result: Result) -> int:
     return sum(widths) + _PADDING * len(widths)
 
 
+class _Number(str):
+    """A number with a point, as the server wrote it: no digit changes on its way through a float."""
+
+
 def _shown(cell: object) -> str | None:
     """A cell's text. Control characters are escaped: what a device sent must not steer a terminal."""
     if cell is None:
         return None
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    text = cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+    text = cell if isinstance(cell, str) else _nested(cell)
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _nested(cell: object) -> str:
+    if isinstance(cell, list):
+        return f"[{', '.join(_nested(item) for item in cell)}]"
+    if isinstance(cell, dict):
+        return f"{{{', '.join(f'{key}: {_nested(item)}' for key, item in cell.items())}}}"
+    return cell if isinstance(cell, _Number) else json.dumps(cell, ensure_ascii=False)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[list[object]]:
@@ -100,6 +110,5 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[list[object]]:
 
 
 def _parsed(line: bytes) -> list[object]:
-    # numbers with a point stay as the server wrote them, so that no digit changes on its way through a float
-    parsed: list[object] = json.loads(line.decode("utf-8", "replace"), parse_float=str)
+    parsed: list[object] = json.loads(line.decode("utf-8", "replace"), parse_float=_Number)
     return parsed

@@ -12,9 +12,16 @@ from weir.settings import load_settings
 
 @click.command(
     name="worker",
-    epilog="Example: WEIR_WORKER__WEB_PORT=29411 weir worker\n\nExit codes: 0 stopped, 1 crashed with nothing committed, 2 settings do not fit.",
+    epilog="Example: WEIR_WORKER__WEB_PORT=29411 weir worker\n\n"
+    "Exit codes: 0 stopped, 1 crashed with nothing committed, 2 settings do not fit.",
 )
-@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]), help="How much it says on stderr.")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="How much it says on stderr.",
+)
 def command(log_level: str) -> None:
     """Run one worker: reads, validates, enriches, aggregates, stores. The same as `faust -A streams.app worker`.
 

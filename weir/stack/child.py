@@ -77,7 +77,8 @@ class Child:
 
     def exit_code(self) -> int | None:
         """The command's exit code (128 + N when signal N ended it), or None while it runs. Does not block."""
-        return self._tether.poll()
+        code = self._tether.poll()
+        return code if code is None or code >= 0 else 128 - code  # negative: the tether itself was killed
 
     def request_stop(self) -> None:
         """Ask the command to stop; returns at once."""

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.status import Status
 
 from weir.settings import PORT_BASE
-from weir.stack.endpoints import Endpoints
 from weir.stack.plan import StackPlan
 from weir.stack.supervisor import Progress
 
@@ -57,8 +56,3 @@ def advice(plan: StackPlan, default_dir: bool) -> str:
     if plan.port_base == PORT_BASE and default_dir:
         return ""
     return f"export WEIR_CONFIG={plan.settings_file}"
-
-
-def address_lines(endpoints: Endpoints) -> list[str]:
-    """One line an address."""
-    return [f"{part:<11}{address}" for part, address in endpoints.to_dict().items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from types import TracebackType
 
 from weir.errors import StackError
 from weir.stack.child import Child, Command
-from weir.stack.disk import require_space
+from weir.stack.disk import disk_full, require_space
 from weir.stack.endpoints import Endpoints, child_environment, write_settings
 from weir.stack.parts.catalogue import servers, workers
 from weir.stack.parts.part import Part, python
@@ -77,23 +78,37 @@ class Stack:
         supervisor, a part that dies or does not become healthy. Raises :class:`StopRequested` after
         :meth:`request_stop`.
         """
-        self.plan.data_dir.mkdir(parents=True, exist_ok=True)
-        require_space(self.plan.data_dir, 0, "The embedded stack")
-        self._lock = DataDirLock(self.plan.data_dir)
         try:
-            self._clear_stale()
-            first, last = servers(self.plan, self._cache), workers(self.plan, self._cache)
-            require_free({what: port for part in first + last for what, port in part.ports.items()})
-            write_settings(self.plan)
-            self._start_all(first)
-            if {"faust", *NEEDS["faust"]} <= set(self.plan.only):
-                self._timed("migrate", self._migrate)
-            self._start_all(last)
-            self._write_state(ready=True)
+            self._take_data_dir()
+            self._start_in_order()
+        except OSError as error:
+            self.stop()
+            if error.errno == errno.ENOSPC:
+                raise disk_full(self.plan.data_dir, "The start of the stack") from None
+            raise StackError(
+                f"The data folder {self.plan.data_dir} cannot be used ({error.strerror}: {error.filename}); choose "
+                "another with --data-dir."
+            ) from None
         except BaseException:
             self.stop()
             raise
         return self.endpoints
+
+    def _take_data_dir(self) -> None:
+        self.plan.data_dir.mkdir(parents=True, exist_ok=True)
+        require_space(self.plan.data_dir, 0, "The embedded stack")
+        self._lock = DataDirLock(self.plan.data_dir)
+        self._clear_stale()
+
+    def _start_in_order(self) -> None:
+        first, last = servers(self.plan, self._cache), workers(self.plan, self._cache)
+        require_free({what: port for part in first + last for what, port in part.ports.items()})
+        write_settings(self.plan)
+        self._start_all(first)
+        if {"faust", *NEEDS["faust"]} <= set(self.plan.only):
+            self._timed("migrate", self._migrate)
+        self._start_all(last)
+        self._write_state(ready=True)
 
     def request_stop(self) -> None:
         """Make :meth:`start` or :meth:`watch` return soon; safe from a signal handler and from other threads."""

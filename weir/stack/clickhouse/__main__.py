@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from weir.stack.clickhouse.server import Server
 log = logging.getLogger("weir.clickhouse")
 
 GRACE_SECONDS = 30
-ENGINE_OPTIONS: dict[str, str] = {}
+"""How long queries may go on after a signal; what is not acknowledged by then was never promised."""
+
+MAX_RUNNING, MAX_WAITING = 32, 256
+MAX_HEAD_BYTES = 1 << 20  # the server's http_max_uri_size
 
 
 def main() -> int:
@@ -34,34 +38,57 @@ def main() -> int:
 
 
 def serve(path: Path, host: str, port: int) -> None:
-    """Open the engine on ``path`` and answer on ``host``:``port`` until SIGTERM or SIGINT."""
+    """Open the engine on ``path`` and answer on ``host``:``port`` until SIGTERM or SIGINT.
+
+    Raises :class:`~weir.errors.StackError` if the directory or the port is not to be had.
+    """
     # Native answers name DateTime('zone') columns without the zone, so that clients read them in the server's
     os.environ["TZ"] = "UTC"
-    engine = Engine(path, ENGINE_OPTIONS)
-    server = Server(engine, max_running=32, max_waiting=256)
+    listener = _listen(host, port)
+    try:
+        engine = Engine(path)
+    except WeirError:
+        listener.close()
+        raise
+    server = Server(engine, MAX_RUNNING, MAX_WAITING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn sends the signal again after it has shut down
-    config = uvicorn.Config(
-        server,  # type: ignore[arg-type]
-        host=host,
-        port=port,
-        interface="asgi3",
-        lifespan="off",
-        ws="none",
-        log_level="critical",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_keep_alive=30,
-        h11_max_incomplete_event_size=1 << 20,
-    )
     log.info("ClickHouse %s answers on http://%s:%d from %s.", engine.version, host, port, path)
     try:
-        uvicorn.Server(config).run()
+        uvicorn.Server(_config(server)).run(sockets=[listener])
     finally:
         server.close()
         engine.close()
         log.info("ClickHouse has stopped.")
+
+
+def _config(server: Server) -> uvicorn.Config:
+    return uvicorn.Config(
+        server,
+        interface="asgi3",
+        lifespan="off",
+        ws="none",
+        log_level="critical",  # its errors are answers broken off on purpose; ours are logged here
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise StackError(
+            f"ClickHouse cannot listen on {host}:{port}: {error.strerror}; choose another --port."
+        ) from None
+    return listener
 
 
 def _arguments() -> argparse.Namespace:

@@ -23,7 +23,7 @@ server (its output buffer has this size)."""
 SPOOL_BYTES = 64 << 20
 """What ``wait_end_of_query`` holds in memory before it goes to a temporary file."""
 
-EXPOSED = "Query-Id Summary Server-Display-Name Format Timezone Exception-Code Exception-Tag".split()
+EXPOSED = ("Query-Id", "Summary", "Server-Display-Name", "Format", "Timezone", "Exception-Code", "Exception-Tag")
 
 
 class BrokenAnswerError(Exception):

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Protocol
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
 from weir.stack.clickhouse.exceptions import CANNOT_DECOMPRESS, NOT_IMPLEMENTED, ClickHouseError
@@ -50,8 +50,11 @@ class Identity:
 
 
 class _Engine(Protocol):
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, /) -> bytes: ...
 
@@ -89,7 +92,8 @@ def _decompressor(encoding: str, first: bytes) -> _Engine:
     if encoding == "zstd":
         return zstandard.ZstdDecompressor().decompressobj()
     if encoding == "lz4":
-        return lz4.frame.LZ4FrameDecompressor()
+        frame: _Engine = lz4.frame.LZ4FrameDecompressor()
+        return frame
     if encoding == "gzip":
         return zlib.decompressobj(wbits=31)
     raw = (first[0] & 0x0F) != 8  # HTTP says zlib, some clients send bare deflate

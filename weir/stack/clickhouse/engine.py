@@ -8,18 +8,20 @@ connection's output and puts before the next result.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from chdb import _chdb
-
 from weir.errors import StackError
+from weir.stack.clickhouse.configuration import write_configuration
 from weir.stack.clickhouse.exceptions import from_engine
 
 LOCK_FILE = "weir.lock"
+
+_chdb: Any = importlib.import_module("chdb._chdb")  # its stubs leave out what is used here
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class EngineConnection:
         """Take over a connection of chDB."""
         self._raw = raw
 
-    def run(self, sql: bytes, output_format: str = "TabSeparated", parameters: Mapping[str, str] | None = None) -> Block:
+    def run(
+        self, sql: bytes, output_format: str = "TabSeparated", parameters: Mapping[str, str] | None = None
+    ) -> Block:
         """Execute any statement and return its whole result."""
         try:
             result = self._raw.query(sql, output_format, params=dict(parameters or {}))
@@ -137,26 +141,26 @@ def _block(result: Any) -> Block:
 class Engine:
     """The engine on one data directory; :meth:`close` when done."""
 
-    def __init__(self, path: Path, options: Mapping[str, str]) -> None:
-        """Open ``path`` (created if missing) with server settings ``options``.
+    def __init__(self, path: Path) -> None:
+        """Open ``path``, created if missing.
 
         Raises :class:`~weir.errors.StackError` if another process serves it or it cannot be opened.
         """
         self._lock = _lock_directory(path)
         self._path = str(path.resolve())
         _chdb.set_signal_handlers_enabled(0)
+        configuration = write_configuration(Path(self._path))
         try:
             # this connection stays open: the engine shuts down with its last one
-            self._keeper = _chdb.connect(f"{self._path}?" + "&".join(f"{k}={v}" for k, v in options.items()))
+            self._keeper = _chdb.connect(f"{self._path}?config-file={configuration}")
         except RuntimeError as error:
+            self._lock.close()
             raise StackError(f"ClickHouse's engine cannot open {path}: {from_engine(str(error)).message}.") from None
         connection = self.connect()
         about = connection.run(b"SELECT version(), timezone(), hostName()").data.decode().rstrip("\n")
         self.version, self.timezone, self.host_name = about.split("\t")
         rows = connection.run(b"SELECT name, content_type FROM system.formats WHERE is_output").data.decode()
-        self.content_types = {
-            name.lower(): kind for name, kind in (line.split("\t") for line in rows.splitlines())
-        }
+        self.content_types = {name.lower(): kind for name, kind in (line.split("\t") for line in rows.splitlines())}
         connection.close()
 
     def connect(self) -> EngineConnection:

@@ -13,7 +13,9 @@ _HEADLESS = re.compile(
     r"(tsv|tabseparated|tsvraw|tabseparatedraw|csv|native|rowbinary|tskv|lineasstring|jsonlines|ndjson"
     r"|json(compact)?(strings)?eachrow)"
 )
-_TEXT_HEADED = re.compile(r"(tsv|tsvraw|tabseparated|tabseparatedraw|csv|json(?:compact)(?:strings)?eachrow)withnames(andtypes)?")
+_TEXT_HEADED = re.compile(
+    r"(tsv|tsvraw|tabseparated|tabseparatedraw|csv|json(?:compact)(?:strings)?eachrow)withnames(andtypes)?"
+)
 _BINARY_HEADED = re.compile(r"rowbinarywithnames(andtypes)?")
 _STREAM_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 

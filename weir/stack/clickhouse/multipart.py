@@ -13,7 +13,7 @@ def is_form(content_type: str) -> bool:
 
 
 def parse_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Plain fields and files (by the name of their field) of a form; raises :class:`ClickHouseError` if it has no end."""
+    """Plain fields and files (by field name) of a form; raises :class:`ClickHouseError` if it has no end."""
     delimiter = b"--" + _boundary(content_type)
     fields: dict[str, str] = {}
     files: dict[str, bytes] = {}

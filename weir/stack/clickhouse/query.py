@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 from weir.stack.clickhouse import statement
 from weir.stack.clickhouse.engine import Block, Engine, EngineConnection, Statistics
 from weir.stack.clickhouse.exceptions import (
-    NOT_IMPLEMENTED,
     QUERY_IS_TOO_LARGE,
     READONLY,
     SYNTAX_ERROR,
@@ -28,12 +26,27 @@ _HEAD_BYTES = 1 << 20
 _SELECTS = ("SELECT", "WITH", "FROM")
 
 
-@dataclass(frozen=True)
 class Result:
-    """What a statement returns: the name of its format (``None`` if it has no result) and its blocks."""
+    """What a statement returns: the name of its format (``None`` if it has no result) and its blocks.
 
-    format: str | None
-    blocks: Generator[Block]
+    Connection and session are given back with the last block, before the client can know that the answer is complete,
+    and at the latest by :meth:`close`.
+    """
+
+    def __init__(self, name: str | None, blocks: Iterator[Block], resources: ExitStack) -> None:
+        """``resources`` are closed once, when the blocks end or before."""
+        self.format = name
+        self.blocks = self._until_end(blocks)
+        self._resources = resources
+
+    def close(self) -> None:
+        """Stop the statement if it still runs; does nothing the second time."""
+        self.blocks.close()
+        self._resources.close()
+
+    def _until_end(self, blocks: Iterator[Block]) -> Generator[Block, None, None]:
+        yield from blocks
+        self._resources.close()
 
 
 def quoted(text: str) -> bytes:
@@ -77,30 +90,26 @@ class Execution:
             self._text += chunk
             if len(self._text) > MAX_STATEMENT_BYTES:
                 raise ClickHouseError(
-                    QUERY_IS_TOO_LARGE, f"A statement may have {MAX_STATEMENT_BYTES} bytes; send data with INSERT … FORMAT."
+                    QUERY_IS_TOO_LARGE,
+                    f"A statement may have {MAX_STATEMENT_BYTES} bytes; send data with INSERT … FORMAT.",
                 )
 
     def run(self, lease: Lease | None) -> Result:
-        """Execute on the session's connection if it has one, else on a fresh one that is closed with the last block.
-
-        The session is given back with the last block, before the client can know that the answer is complete.
-        """
-        results = self._guarded(lease)
-        return Result(next(results), results)  # type: ignore[arg-type]
-
-    def _guarded(self, lease: Lease | None) -> Iterator[str | Block | None]:
-        try:
-            shared = self._session_connection(lease)
-            with closing(self._engine.connect()) if shared is None else self._restored(shared) as connection:
-                self._prepare(connection)
-                if shared is None:
-                    self._restrict(connection)
-                else:
-                    self._check_read_only(connection)
-                yield from self._results(connection)
-        finally:
+        """Execute on the session's connection if it has one, else on a fresh one; close the result when done."""
+        with ExitStack() as resources:
             if lease is not None:
-                lease.release()
+                resources.callback(lease.release)
+            shared = self._session_connection(lease)
+            connection = resources.enter_context(
+                closing(self._engine.connect()) if shared is None else self._restored(shared)
+            )
+            self._prepare(connection)
+            if shared is None:
+                self._restrict(connection)
+            else:
+                self._check_read_only(connection)
+            name, blocks = self._results(connection)
+            return Result(name, blocks, resources.pop_all())
 
     def _session_connection(self, lease: Lease | None) -> EngineConnection | None:
         if lease is None:
@@ -147,20 +156,16 @@ class Execution:
             if self._request.database and statement.first_keyword(self.sql) != "USE":
                 connection.run(b"USE " + quoted_name(database))
 
-    def _results(self, connection: EngineConnection) -> Iterator[str | Block | None]:
+    def _results(self, connection: EngineConnection) -> tuple[str | None, Iterator[Block]]:
         if self.insert is not None:
-            yield None
-            yield Block(b"", self._insert(connection))
-            return
+            return None, iter([Block(b"", self._insert(connection, self.insert))])
         self._check_single(connection)
         name = self._format()
-        if self._can_stream(name) and connection.is_read_only(self.sql):
-            yield name
-            yield from self._stream(connection, name)
-            return
+        reads = connection.is_read_only(self.sql)
+        if reads and self._can_stream(name):
+            return name, self._stream(connection, name)
         block = connection.run(self.sql, name, self._request.parameters)
-        yield name if block.data or connection.is_read_only(self.sql) else None
-        yield block
+        return (name if block.data or reads else None), iter([block])
 
     def _check_single(self, connection: EngineConnection) -> None:
         count = connection.statement_count(self.sql)
@@ -190,13 +195,10 @@ class Execution:
         elif join.end():
             yield Block(join.end(), Statistics())
 
-    def _insert(self, connection: EngineConnection) -> Statistics:
-        assert_insert = self.insert
-        if assert_insert is None:
-            raise ClickHouseError(NOT_IMPLEMENTED, "no INSERT")
-        if assert_insert.selects:
-            return self._insert_select(connection, assert_insert)
-        return connection.insert(assert_insert.sql, assert_insert.format, self._data(assert_insert))
+    def _insert(self, connection: EngineConnection, head: statement.InsertHead) -> Statistics:
+        if head.selects:
+            return self._insert_select(connection, head)
+        return connection.insert(head.sql, head.format, self._data(head))
 
     def _data(self, head: statement.InsertHead) -> Iterator[bytes]:
         first = bytes(memoryview(self._text)[head.data_start :])

@@ -19,8 +19,11 @@ from weir.stack.clickhouse.exceptions import (
 )
 
 RESERVED = frozenset(
-    "query database default_format user password quota_key query_id stacktrace role compress decompress buffer_size"
-    " wait_end_of_query session_id session_timeout session_check close_session client_protocol_version".split()
+    (
+        *("query", "query_id", "database", "default_format", "user", "password", "quota_key", "role", "stacktrace"),
+        *("session_id", "session_timeout", "session_check", "close_session", "client_protocol_version"),
+        *("compress", "decompress", "buffer_size", "wait_end_of_query"),
+    )
 )
 """URL parameters that are no settings of the engine."""
 
@@ -143,11 +146,15 @@ def _basic(header: str) -> tuple[str | None, str | None]:
         return None, None
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
-        raise ClickHouseError(AUTHENTICATION_FAILED, f"Invalid authentication: '{scheme}' HTTP Authorization scheme is not supported")
+        raise ClickHouseError(
+            AUTHENTICATION_FAILED, f"Invalid authentication: '{scheme}' HTTP Authorization scheme is not supported"
+        )
     try:
         user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        raise ClickHouseError(AUTHENTICATION_FAILED, "Invalid authentication: the Basic credentials are not base64") from None
+        raise ClickHouseError(
+            AUTHENTICATION_FAILED, "Invalid authentication: the Basic credentials are not base64"
+        ) from None
     return user, password
 
 
@@ -186,7 +193,9 @@ def _external_table(name: str, data: bytes, parameters: Mapping[str, str]) -> Ex
         structure = ", ".join(f"_{number} {kind}" for number, kind in enumerate(split_types(types), start=1))
     if not structure:
         raise ClickHouseError(
-            BAD_ARGUMENTS, f"Neither structure nor types have been provided for external table {name}. Use fields {name}_structure or {name}_types to do so"
+            BAD_ARGUMENTS,
+            f"Neither structure nor types have been provided for external table {name}. "
+            f"Use fields {name}_structure or {name}_types to do so",
         )
     return ExternalTable(name, structure, parameters.get(f"{name}_format", "TabSeparated"), data)
 

@@ -28,8 +28,7 @@ log = logging.getLogger("weir.clickhouse")
 
 MAX_FORM_BYTES = 1 << 30
 _NOT_FOUND = (
-    "There is no handle {path}\n\nUse / or /ping for health checks.\n"
-    "Send queries with POST method or GET /?query=...\n"
+    "There is no handle {path}\n\nUse / or /ping for health checks.\nSend queries with POST method or GET /?query=...\n"
 )
 
 
@@ -104,7 +103,8 @@ class Server:
         sized = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "")
         if method == "POST" and not sized:
             raise ClickHouseError(
-                HTTP_LENGTH_REQUIRED, "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request"
+                HTTP_LENGTH_REQUIRED,
+                "The Transfer-Encoding is not chunked and there is no Content-Length header for POST request",
             )
         if method == "POST" and is_form(headers.get("content-type", "")):
             form, _ = await gather(receive, MAX_FORM_BYTES)
@@ -119,7 +119,7 @@ class Server:
         try:
             data = decompressed(body.chunks(), request.content_encoding)
             result = Execution(self._engine, request, data).run(lease)
-            with closing(result.blocks):
+            with closing(result):
                 answer.send_result(request, result)
         except (ClickHouseError, ClientGoneError):
             raise

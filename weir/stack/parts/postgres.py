@@ -15,6 +15,7 @@ from weir.stack import passage
 from weir.stack.child import Command
 from weir.stack.extra import not_installed
 from weir.stack.parts.part import Part, Run, is_root, python
+from weir.stack.parts.postmaster import clear_stale_pid_file
 from weir.stack.plan import HOST
 
 PASSAGE = str(Path(passage.__file__))
@@ -48,6 +49,7 @@ class Postgres(Part):
         if is_root():
             entry = pwd.getpwnam(UNPRIVILEGED)
             os.chown(folder, entry.pw_uid, entry.pw_gid)
+        clear_stale_pid_file(folder / "data")
         if not (folder / "data" / "PG_VERSION").exists():
             options = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions")
             locale = ("--locale-provider=builtin", "--locale=C.UTF-8")

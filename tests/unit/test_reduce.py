@@ -1,0 +1,76 @@
+import math
+import statistics
+
+import polars as pl
+import pytest
+
+from streams.engine.reduce import merge_aggregates, reduce_points, revision
+
+APPEND = 1_700_000_000_000
+
+
+def points(rows: list[tuple[int, int, float, int]]) -> pl.DataFrame:
+    schema = {"series": pl.Int32, "ts": pl.Int64, "value": pl.Float64, "append_ts": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_measures_of_two_series_are_those_a_person_computes() -> None:
+    reduced = reduce_points(
+        points(
+            [(7, 1_000, 2.0, APPEND), (3, 500, -1.0, APPEND + 1), (7, 3_000, 9.0, APPEND + 2), (7, 2_000, 4.0, APPEND)]
+        )
+    )
+    assert reduced["series"].to_list() == [3, 7]
+    assert reduced["row"].to_list() == [1, 2]
+    seven = reduced.row(1, named=True)
+    assert (seven["count"], seven["sum"], seven["min"], seven["max"], seven["avg"]) == (3, 15.0, 2.0, 9.0, 5.0)
+    assert (seven["first"], seven["last"], seven["last_ts"]) == (2.0, 9.0, 3_000)
+    assert seven["stddev"] == pytest.approx(math.sqrt((9 + 16 + 1) / 3), rel=1e-12)
+    assert seven["revision"] == (APPEND + 2) * 4_194_304 + 3
+
+
+def test_resend_counts_once_and_its_later_value_holds() -> None:
+    reduced = reduce_points(points([(0, 1_000, 2.0, APPEND), (0, 1_000, 8.0, APPEND + 5), (0, 2_000, 4.0, APPEND)]))
+    row = reduced.row(0, named=True)
+    assert (row["count"], row["sum"], row["first"]) == (2, 12.0, 8.0)
+    assert row["revision"] == (APPEND + 5) * 4_194_304 + 2
+
+
+def test_spread_of_large_close_values_keeps_its_digits() -> None:
+    values = [1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.3]
+    reduced = reduce_points(points([(0, i, value, APPEND) for i, value in enumerate(values)]))
+    assert reduced["stddev"][0] == pytest.approx(statistics.pstdev(values), rel=1e-6)
+
+
+def test_revision_grows_with_append_time_before_count() -> None:
+    import numpy as np
+
+    append, count = np.array([APPEND, APPEND, APPEND + 1]), np.array([5, 6, 1])
+    assert np.all(np.diff(revision(append, count)) > 0)
+
+
+def as_minutes(parts: list[list[tuple[int, int, float, int]]]) -> pl.DataFrame:
+    """1-minute rows as the hour's reducer takes them: ts is the start of the minute."""
+    return pl.concat(
+        [
+            reduce_points(points(part)).with_columns(ts=pl.lit(minute * 60_000, pl.Int64))
+            for minute, part in enumerate(parts)
+        ]
+    )
+
+
+def test_hour_of_minutes_equals_the_hour_of_readings() -> None:
+    first = [(1, 100, 3.0, APPEND), (1, 200, 5.5, APPEND), (2, 300, -4.0, APPEND)]
+    second = [(1, 60_100, 1.25, APPEND + 9), (2, 60_200, 8.0, APPEND + 1), (2, 60_300, 8.5, APPEND + 1)]
+    merged, direct = merge_aggregates(as_minutes([first, second])), reduce_points(points(first + second))
+    for measure in ("series", "count", "sum", "min", "max", "first", "last", "last_ts", "revision"):
+        assert merged[measure].to_list() == direct[measure].to_list(), measure
+    assert merged["avg"].to_list() == pytest.approx(direct["avg"].to_list(), rel=1e-12)
+    assert merged["stddev"].to_list() == pytest.approx(direct["stddev"].to_list(), rel=1e-12)
+
+
+def test_corrected_minute_replaces_its_first_revision_in_the_hour() -> None:
+    minute = [(1, 100, 3.0, APPEND)]
+    corrected = [(1, 100, 3.0, APPEND), (1, 200, 5.0, APPEND + 70)]
+    rows = pl.concat([as_minutes([corrected]), as_minutes([minute])])  # the correction came first
+    assert merge_aggregates(rows)["count"].to_list() == [2]

@@ -1,0 +1,52 @@
+import numpy as np
+
+from streams.engine.checkpoint import NO_WATERMARK
+from streams.engine.watermark import Watermark
+
+MINUTE = 60_000
+
+
+def observe(watermark: Watermark, event: list[int], append: list[int]) -> list[bool]:
+    ts = np.array(event, dtype=np.int64)
+    ends = ts - ts % MINUTE + MINUTE
+    return [bool(late) for late in watermark.observe(ts, np.array(append, dtype=np.int64), ends)]
+
+
+def test_watermark_trails_the_largest_event_time_by_the_lateness() -> None:
+    watermark = Watermark(5_000)
+    assert observe(watermark, [10_000, 70_000, 65_000], [80_000, 80_000, 80_000]) == [False, False, False]
+    assert watermark.value == 65_000
+
+
+def test_device_with_a_fast_clock_closes_nothing_before_the_brokers_clock_gets_there() -> None:
+    watermark = Watermark(0)
+    observe(watermark, [3_600_000], [61_000])
+    assert watermark.value == 61_000
+    assert observe(watermark, [62_000], [62_000]) == [False]
+
+
+def test_row_is_late_when_its_window_was_closed_by_the_rows_before_it() -> None:
+    watermark = Watermark(5_000)
+    # 65,000 moves the watermark to 60,000 and closes the first minute; the same row before it was not late
+    assert observe(watermark, [59_000, 65_000, 59_500], [99_000] * 3) == [False, False, True]
+
+
+def test_verdict_does_not_depend_on_the_cut_into_blocks() -> None:
+    event, append = [59_000, 65_000, 59_500, 130_000, 64_000, 119_000], [200_000] * 6
+    whole = observe(Watermark(5_000), event, append)
+    one_by_one = Watermark(5_000)
+    assert [observe(one_by_one, [ts], [200_000])[0] for ts in event] == whole
+    assert whole == [False, False, True, False, True, True]
+
+
+def test_watermark_never_goes_back() -> None:
+    watermark = Watermark(0, start=500_000)
+    observe(watermark, [1_000], [2_000])
+    watermark.advance(400_000)
+    assert watermark.value == 500_000
+
+
+def test_no_rows_leave_it_alone() -> None:
+    watermark = Watermark(0)
+    assert observe(watermark, [], []) == []
+    assert watermark.value == NO_WATERMARK
