@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 from connectors.kafka.client import kafka_client_config
 from streams.engine.consumer import ConsumerOptions, consumer_config
@@ -43,27 +43,26 @@ def consume_alone(settings: Settings, topic: str, messages: int) -> Ceiling:
     consumer = Consumer(consumer_config(kafka_client_config(settings.kafka), group, options))
     consumer.subscribe([topic])
     try:
-        taken = _consume(consumer, options.fetch_messages)
+        left = messages - _take(consumer, 1)
         begun, cpu = time.perf_counter(), time.process_time()
-        left = messages - taken
         while left > 0:
-            left -= _consume(consumer, options.fetch_messages)
+            left -= _take(consumer, min(left, options.fetch_messages))
         seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu
     finally:
         consumer.close()
-    counted = max(1, messages - taken)
-    return Ceiling(counted / seconds, cpu_seconds / counted * 1e6)
+    return Ceiling(messages / seconds, cpu_seconds / messages * 1e6)
 
 
-def _consume(consumer: Consumer, at_most: int) -> int:
-    messages = consumer.consume(at_most, SILENCE_SECONDS)
-    for message in messages[:1]:
-        error = message.error()
-        if error is not None:
-            raise KafkaException(error)
-    if not messages:
-        raise TransientError(f"Kafka gave nothing for {SILENCE_SECONDS:.0f} s; see that the broker runs.")
-    return len(messages)
+def _take(consumer: Consumer, at_most: int) -> int:
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while time.monotonic() < deadline:
+        messages = consumer.consume(at_most, 0.05)
+        if messages:
+            error = messages[0].error()
+            if error is not None:
+                raise TransientError(f"Kafka cannot be read: {error}.")
+            return len(messages)
+    raise TransientError(f"Kafka gave nothing for {SILENCE_SECONDS:.0f} s; see that the broker runs.")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ class KeyIndex:
 
     def _learn(self, frame: pl.DataFrame, hashes: _Hashes, rows: npt.NDArray[np.intp], admit: Admit | None) -> None:
         new, first_row = np.unique(hashes[rows], return_index=True)
+        appearance = np.argsort(first_row)
+        new, first_row = new[appearance], first_row[appearance]
         names = frame[rows[first_row]].select(self._columns)
         if admit is not None:
             admitted = admit(names)

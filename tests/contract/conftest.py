@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,20 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.free_ports import free_port
 
 
 class ClickHouseProcess:
     """The embedded server as a child process on ``path``."""
 
-    def __init__(self, path: Path, port: int) -> None:
+    def __init__(self, path: Path) -> None:
         """Start it and wait until it answers."""
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "weir.stack.clickhouse", "--path", str(path), "--port", str(port)]
         self.log = path.parent / f"{path.name}-{uuid.uuid4().hex}.log"
@@ -65,7 +59,7 @@ def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if external:
         yield external.rstrip("/")
         return
-    server = ClickHouseProcess(tmp_path_factory.mktemp("clickhouse") / "data", free_port())
+    server = ClickHouseProcess(tmp_path_factory.mktemp("clickhouse") / "data")
     try:
         yield server.url
     finally:

@@ -53,7 +53,9 @@ def test_a_get_request_cannot_write(http: httpx.Client, database: str, sql: str)
 
 
 def test_the_readonly_setting_refuses_writes_by_post(http: httpx.Client, database: str) -> None:
-    response = http.post("/", params={"readonly": "1", "database": database}, content="CREATE TABLE t (a Int8) ENGINE = Memory")
+    response = http.post(
+        "/", params={"readonly": "1", "database": database}, content="CREATE TABLE t (a Int8) ENGINE = Memory"
+    )
     assert response.headers["X-ClickHouse-Exception-Code"] == "164"
 
 
@@ -130,7 +132,9 @@ def test_an_unknown_setting_is_refused(http: httpx.Client) -> None:
 
 
 def test_limits_in_the_url_stop_a_query(http: httpx.Client) -> None:
-    response = http.post("/", params={"max_rows_to_read": "10"}, content="SELECT count() FROM numbers(1000) WHERE number > 1")
+    response = http.post(
+        "/", params={"max_rows_to_read": "10"}, content="SELECT count() FROM numbers(1000) WHERE number > 1"
+    )
     assert response.headers["X-ClickHouse-Exception-Code"] == "158"
 
 
@@ -197,7 +201,9 @@ def test_statements_without_a_result_name_no_format(http: httpx.Client, database
 
 def test_the_summary_counts_what_was_read_and_written(http: httpx.Client, database: str) -> None:
     rows(http, f"CREATE TABLE {database}.t (a UInt64) ENGINE = MergeTree ORDER BY a")
-    written = http.post("/", params={"wait_end_of_query": "1"}, content=f"INSERT INTO {database}.t SELECT number FROM numbers(1000)")
+    written = http.post(
+        "/", params={"wait_end_of_query": "1"}, content=f"INSERT INTO {database}.t SELECT number FROM numbers(1000)"
+    )
     summary = json.loads(written.headers["X-ClickHouse-Summary"])
     assert (summary["written_rows"], summary["written_bytes"]) == ("1000", "8000")
     read = http.post("/", params={"wait_end_of_query": "1"}, content=f"SELECT sum(a) FROM {database}.t")
@@ -213,7 +219,10 @@ def test_a_session_keeps_temporary_tables_settings_and_database(http: httpx.Clie
     rows(http, "INSERT INTO t VALUES (1), (2)", **session)
     rows(http, "SET max_threads = 3", **session)
     rows(http, f"USE {database}", **session)
-    assert rows(http, "SELECT sum(a), getSetting('max_threads'), currentDatabase() FROM t", **session) == f"3\t3\t{database}\n"
+    assert (
+        rows(http, "SELECT sum(a), getSetting('max_threads'), currentDatabase() FROM t", **session)
+        == f"3\t3\t{database}\n"
+    )
     elsewhere = http.post("/", content="SELECT sum(a) FROM t")
     assert elsewhere.headers["X-ClickHouse-Exception-Code"] == "60"
 
@@ -222,14 +231,18 @@ def test_url_settings_do_not_stay_in_the_session(http: httpx.Client, database: s
     session = {"session_id": str(uuid.uuid4())}
     rows(http, "SET max_threads = 3, log_comment = 'kept'", **session)
     sql = "SELECT getSetting('max_threads'), getSetting('log_comment'), currentDatabase()"
-    assert rows(http, sql, max_threads="5", log_comment="once", database=database, **session) == f"5\tonce\t{database}\n"
+    assert (
+        rows(http, sql, max_threads="5", log_comment="once", database=database, **session) == f"5\tonce\t{database}\n"
+    )
     assert rows(http, sql, **session) == "3\tkept\tdefault\n"
 
 
 def test_an_error_in_a_session_leaves_it_usable(http: httpx.Client) -> None:
     session = {"session_id": str(uuid.uuid4())}
     rows(http, "CREATE TEMPORARY TABLE t (a Int32)", **session)
-    failed = http.post("/", params=session, content="SELECT throwIf(number = 3) FROM numbers(10) SETTINGS max_block_size = 1")
+    failed = http.post(
+        "/", params=session, content="SELECT throwIf(number = 3) FROM numbers(10) SETTINGS max_block_size = 1"
+    )
     assert failed.status_code == 500
     assert rows(http, "SELECT count() FROM t", **session) == "0\n"
 
@@ -274,7 +287,12 @@ def test_a_busy_session_refuses_a_second_query(http: httpx.Client) -> None:
 
 def test_external_tables_come_with_a_form(http: httpx.Client) -> None:
     files = {"ext": ("ext.csv", b'1,"a\r\nb"\n2,c\n'), "more": ("more.tsv", b"2\n")}
-    parameters = {"query": "SELECT n FROM ext WHERE id IN (SELECT _1 FROM more)", "ext_format": "CSV", "ext_structure": "id UInt32, n String", "more_types": "UInt32"}
+    parameters = {
+        "query": "SELECT n FROM ext WHERE id IN (SELECT _1 FROM more)",
+        "ext_format": "CSV",
+        "ext_structure": "id UInt32, n String",
+        "more_types": "UInt32",
+    }
     assert http.post("/", params=parameters, files=files).text == "c\n"
     parameters["query"] = "SELECT length(n) FROM ext WHERE id = 1"
     assert http.post("/", params=parameters, files=files).text == "4\n"

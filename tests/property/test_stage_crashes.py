@@ -1,7 +1,7 @@
 """The order of a stage, tried against crashes at every step: a simulated log, sink and broker around the real stage.
 
-Servers are doubles here because a crash *between* two calls to them is what is injected; kill -9 of real workers against
-real servers is tested in tests/integration.
+Servers are doubles here because a crash *between* two calls to them is what is injected; real workers are killed
+against real servers in tests/integration.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from streams.engine.stage import Stage, StageOptions
 
 MINUTE = 60_000
 BASE = 28_000_000 * MINUTE
+NONE = np.empty(0, dtype=np.int64)
 
 
 class CrashError(Exception):
@@ -129,7 +130,7 @@ def run_worker(world: World, rng: random.Random) -> bool:
             end = min(len(world.log), at + rng.randint(1, 30))
             await stage.accept(*block_of(world.log[at:end], lease))
             at = end
-        silent = Block(lease, world.log.clear(), np.empty(0), np.empty(0), np.empty(0), [], [], -1, -1, 0)
+        silent = Block(lease, world.log.clear(), NONE, NONE, NONE, [], [], -1, -1, 0)
         await stage._drain()
         await stage.silent(silent, BASE + 10_000 * MINUTE)
         await stage._drain()

@@ -88,6 +88,7 @@ def test_fields_come_in_the_readers_order() -> None:
         ("int", "float", long_bytes(3), 3.0, pl.Float32),
         ("int", "double", long_bytes(2**31 - 1), 2147483647.0, pl.Float64),
         ("long", "float", long_bytes(2**24 + 1), 16777216.0, pl.Float32),
+        ("long", "float", long_bytes(2**60 + 2**36 + 1), 2.0**60, pl.Float32),  # by way of a double, as fastavro reads
         ("long", "double", long_bytes(-(2**53)), -9007199254740992.0, pl.Float64),
         ("float", "double", struct.pack("<f", 0.5), 0.5, pl.Float64),
         ("string", "bytes", TEXT, b"hi", pl.Binary),
@@ -130,6 +131,12 @@ def test_null_where_the_reader_has_none_rejects_that_record_only() -> None:
     decoded = codec.decode(values)
     assert decoded.frame["a"].to_list() == [0, 1, 2, *range(4, MANY)]
     assert [(each.index, each.reason) for each in decoded.rejected] == [(3, "incompatible_schema")]
+
+
+def test_a_union_whose_other_branch_does_not_widen_passes_its_nulls_only() -> None:
+    writer, reader = record({"a": ["null", "long"]}), record({"a": ["null", "string"]})
+    assert row(writer, reader, b"\0") == (None,)
+    assert reasons(writer, reader, b"\2\4") == {"incompatible_schema"}
 
 
 def test_namespaces_do_not_count_and_aliases_of_record_and_field_do() -> None:

@@ -59,13 +59,12 @@ def _say_not_running(folder: Path, as_json: bool) -> None:
 
 def _print_table(state: StackState, reports: list[PartReport]) -> None:
     table = Table("part", "health", "port", "pid", "up", "memory", "address")
-    addresses = Endpoints.of(state.plan).to_dict()
     for report in reports:
         up = "" if report.uptime_seconds is None else str(timedelta(seconds=int(report.uptime_seconds)))
         memory = "" if report.memory_bytes is None else f"{report.memory_bytes // 1_000_000} MB"
         health = "[green]healthy[/]" if report.healthy else "[red]not healthy[/]"
         pid = "" if report.pid is None else str(report.pid)
-        table.add_row(report.name, health, str(report.port), pid, up, memory, addresses.get(report.name, ""))
+        table.add_row(report.name, health, str(report.port), pid, up, memory, report.address)
     console = Console(highlight=False)
     console.print(table)
     if not state.ready:

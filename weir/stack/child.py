@@ -17,6 +17,8 @@ from weir.stack.state import ProcessRecord
 
 TETHER = Path(__file__).with_name("tether.py")
 LOG_LINES = 12
+LOG_BYTES = 10_000_000
+"""A larger log is set aside when its process starts again; one older log is kept."""
 HARD_SECONDS = 5.0
 """How long after the grace time the tether has to collect what it killed."""
 
@@ -109,6 +111,8 @@ def last_lines(log: Path, start: int = 0) -> str:
 
 def _begin_log(log: Path) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
     with log.open("a", encoding="utf-8") as file:
         file.write(f"--- started {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n")
         return file.tell()

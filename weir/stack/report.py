@@ -20,6 +20,7 @@ class PartReport:
 
     name: str
     port: int
+    address: str
     healthy: bool
     pid: int | None = None
     uptime_seconds: float | None = None
@@ -37,11 +38,11 @@ def examine(state: StackState) -> list[PartReport]:
 def _examine(part: Part, record: ProcessRecord | None) -> PartReport:
     process = record.process() if record else None
     if process is None:
-        return PartReport(part.name, part.port, healthy=False)
+        return PartReport(part.name, part.port, part.address, healthy=False)
     try:
         family = [process, *process.children(recursive=True)]
         memory = sum(member.memory_info().rss for member in family)
         uptime = time.time() - process.create_time()
     except psutil.Error:
-        return PartReport(part.name, part.port, healthy=False)
-    return PartReport(part.name, part.port, part.healthy(), process.pid, uptime, memory)
+        return PartReport(part.name, part.port, part.address, healthy=False)
+    return PartReport(part.name, part.port, part.address, part.healthy(), process.pid, uptime, memory)

@@ -170,7 +170,7 @@ class Stack:
         for need in part.needs:
             while need in healthy and not healthy[need].wait(HEALTH_POLL_SECONDS):
                 self._go_on()
-        self._timed(part.name, lambda: self._bring_up(part), Endpoints.of(self.plan).to_dict().get(part.name, ""))
+        self._timed(part.name, lambda: self._bring_up(part), part.address)
         healthy[part.name].set()
 
     def _timed(self, name: str, step: Callable[[], None], address: str = "") -> None:

@@ -13,10 +13,10 @@ from confluent_kafka.admin import AdminClient
 from weir.stack.artifacts import cached_path, read_lock
 from weir.stack.child import Command
 from weir.stack.endpoints import replace_file
-from weir.stack.parts.part import Part, Run, java
+from weir.stack.parts.part import Part, Run, fresh_scratch, java
 from weir.stack.plan import HOST
 
-JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
+JVM = ("-Xms128m", "-Xmx512m")
 """The second compiler (C2) stays on: the broker's throughput is part of every measurement."""
 
 LOGGING = """<Configuration status="WARN">
@@ -79,7 +79,7 @@ class Kafka(Part):
     def prepare(self, run: Run) -> None:
         """Write the configuration; format the log folder the first time."""
         folder = self.plan.part_dir("kafka")
-        folder.mkdir(parents=True, exist_ok=True)
+        fresh_scratch(folder)
         properties = PROPERTIES.format(
             host=HOST,
             port=self.plan.port("kafka"),
@@ -101,7 +101,7 @@ class Kafka(Part):
         jars = ":".join(str(cached_path(jar, self.cache)) for jar in read_lock().kafka)
         logging = f"-Dlog4j2.configurationFile={(folder / 'log4j2.xml').as_uri()}"
         options = (*JVM, logging, "-cp", jars, main, *arguments, str(folder / "server.properties"))
-        return Command([java(), *options], grace_seconds=30.0)
+        return Command([*java(folder), *options], grace_seconds=30.0)
 
     def healthy(self) -> bool:
         """Whether it answers a metadata request with itself as a broker."""

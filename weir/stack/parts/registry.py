@@ -11,12 +11,12 @@ import psycopg
 from weir.errors import StackError
 from weir.stack.artifacts import read_lock, registry_dir
 from weir.stack.child import Command
-from weir.stack.parts.part import Part, Run, http_answers, java
+from weir.stack.parts.part import Part, Run, fresh_scratch, http_answers, java
 from weir.stack.plan import HOST
 
 DATABASE = "registry"
 API = "/apis/ccompat/v7"
-JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+JVM = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
 """The first compiler is enough: a worker asks for each schema once."""
 
 
@@ -40,6 +40,7 @@ class Registry(Part):
 
     def prepare(self, run: Run) -> None:
         """Create its database the first time; it makes its tables itself."""
+        fresh_scratch(self.plan.part_dir("registry"))
         try:
             with psycopg.connect(self._maintenance_dsn, autocommit=True) as connection:
                 found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
@@ -55,7 +56,9 @@ class Registry(Part):
     def command(self) -> Command:
         """Quarkus' runner with everything on the loopback address."""
         runner = registry_dir(read_lock(), self.cache) / "quarkus-run.jar"
-        return Command([java(), *JVM, "-jar", str(runner)], environment=self._environment())
+        return Command(
+            [*java(self.plan.part_dir("registry")), *JVM, "-jar", str(runner)], environment=self._environment()
+        )
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -1,0 +1,111 @@
+"""Measuring processes from outside: CPU over a span of time, peak memory, and the worker's own metrics page."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+SAMPLE_SECONDS = 0.02
+"""Two ticks of the clock that the kernel counts CPU in."""
+
+
+class CpuMeter:
+    """Samples the CPU time (user + system, all threads) of processes, so that any span can be asked for afterwards.
+
+    A context manager; it samples while it is entered. A process that ends keeps its last figures.
+    """
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        """Watch ``pids``, by name."""
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._times: list[float] = []
+        self._used: dict[str, list[float]] = {name: [] for name in pids}
+        self._peak: dict[str, int] = dict.fromkeys(pids, 0)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cpu-meter", daemon=True)
+
+    def __enter__(self) -> CpuMeter:
+        """Begin to sample."""
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop sampling."""
+        self._stopping.set()
+        self._thread.join()
+
+    def cpu_seconds(self, name: str, begin: float, end: float) -> float:
+        """CPU seconds that a process used between two times of ``time.time()``, from the samples around them."""
+        return self._at(name, end) - self._at(name, begin)
+
+    def peak_bytes(self, name: str) -> int:
+        """The largest resident memory of a process since its start: the kernel's mark, or the largest sample."""
+        return self._peak[name]
+
+    def _run(self) -> None:
+        while not self._stopping.wait(SAMPLE_SECONDS):
+            self._sample()
+        self._sample()
+
+    def _sample(self) -> None:
+        self._times.append(time.time())
+        for name, process in self._processes.items():
+            used = self._used[name]
+            try:
+                times = process.cpu_times()
+                used.append(times.user + times.system)
+                self._peak[name] = max(self._peak[name], _high_water(process))
+            except psutil.NoSuchProcess:
+                used.append(used[-1] if used else 0.0)
+
+    def _at(self, name: str, moment: float) -> float:
+        used = self._used[name]
+        at = bisect_left(self._times, moment)
+        if at == 0 or at == len(used):
+            return used[min(at, len(used) - 1)]
+        before, after = self._times[at - 1], self._times[at]
+        return used[at - 1] + (used[at] - used[at - 1]) * (moment - before) / (after - before)
+
+
+def _high_water(process: psutil.Process) -> int:
+    """VmHWM where the kernel tells it (Linux), else what is resident now."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return int(process.memory_info().rss)
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def read_metrics(host: str, port: int) -> dict[tuple[str, str], float] | None:
+    """Samples of a worker's ``/metrics`` by (name, stream), summed over the other labels; None while it does not answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=5.0)
+    try:
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            return None
+        text = response.read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    sums: dict[tuple[str, str], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            key = (sample.name, sample.labels.get("stream", ""))
+            sums[key] = sums.get(key, 0.0) + sample.value
+    return sums

@@ -1,0 +1,133 @@
+"""Where a benchmark runs: an embedded stack without workers, and a namespace with databases of its own in it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+from rich.console import Console
+
+from connectors.kafka.client import kafka_client_config
+from connectors.kafka.topics import topic_plans
+from sinks.clickhouse.client import connect, translating
+from weir.cli.migrate import migrate
+from weir.errors import UsageError
+from weir.settings import Settings, load_settings
+from weir.stack.child import Child, Command
+from weir.stack.console import StartView
+from weir.stack.downloads import ensure_artifacts
+from weir.stack.endpoints import child_environment, every_address, write_settings
+from weir.stack.extra import require_extra
+from weir.stack.parts.part import python
+from weir.stack.plan import PARTS, StackPlan
+from weir.stack.state import read_state
+from weir.stack.supervisor import Stack
+
+SERVERS = ("kafka", "clickhouse")
+"""The servers whose CPU is told beside the worker's."""
+
+
+@dataclass(frozen=True)
+class Testbed:
+    """A running stack."""
+
+    __test__ = False  # not a test class, whatever its name begins with
+
+    plan: StackPlan
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of :data:`SERVERS`."""
+        state = read_state(self.plan.data_dir)
+        children = state.children if state is not None else ()
+        return {child.name: child.pid for child in children if child.name in SERVERS}
+
+    def settings(self, namespace: str) -> Settings:
+        """Settings that lead to this stack and to databases named like ``namespace``.
+
+        Everything else is as the environment says, so ``WEIR_STREAM__FETCH_MESSAGES=10000 weir bench …`` measures that.
+        """
+        address = every_address(self.plan)
+        database = namespace.replace("-", "_")
+        dsn = address["postgres"].rsplit("/", 1)[0]
+        return load_settings(
+            namespace=namespace,
+            kafka={"bootstrap_servers": address["kafka"]},
+            registry={"url": address["registry"]},
+            postgres={"dsn": f"{dsn}/{database}"},
+            clickhouse={"url": address["clickhouse"], "database": database},
+            worker={"web_port": self.plan.port("faust"), "data_dir": self.plan.part_dir("worker") / namespace},
+        )
+
+    def spawn(self, name: str, settings: Settings, *arguments: str) -> Child:
+        """Start ``python -m ARGUMENTS`` with these settings; its output goes to the stack's logs."""
+        environment = child_environment(self.plan) | {
+            "WEIR_NAMESPACE": settings.namespace,
+            "WEIR_POSTGRES__DSN": settings.postgres.dsn.get_secret_value(),
+            "WEIR_CLICKHOUSE__DATABASE": settings.clickhouse.database,
+            "WEIR_WORKER__DATA_DIR": str(settings.worker.data_dir),
+            "POLARS_MAX_THREADS": "1",  # as `weir worker` sets it; read when Polars is imported
+        }
+        return Child(name, Command(python("-m", *arguments)), environment, self.plan.log_file(name))
+
+
+@contextmanager
+def running_testbed(data_dir: Path | None, port_base: int, console: Console) -> Iterator[Testbed]:
+    """The stack that runs on ``data_dir``, or a new one there or in a temporary folder that is deleted afterwards.
+
+    A stack that ran before goes on running. Raises :class:`~weir.errors.UsageError` when that one has workers, and
+    :class:`~weir.errors.StackError` when the stack cannot start.
+    """
+    running = read_state(data_dir.absolute()) if data_dir is not None else None
+    if running is not None and running.supervisor.process() is not None:
+        if running.plan.has("faust"):
+            raise UsageError("That stack has workers, which would disturb; start one with `weir up --workers 0`.")
+        yield Testbed(running.plan)
+        return
+    require_extra()
+    cache = ensure_artifacts(console)
+    with ExitStack() as cleaning:
+        if data_dir is None:
+            data_dir = Path(tempfile.mkdtemp(prefix="weir-bench-"))
+            cleaning.callback(shutil.rmtree, data_dir, ignore_errors=True)
+            data_dir.chmod(0o755)  # Postgres must reach its folder as an ordinary user
+        servers = tuple(part for part in PARTS if part != "faust")
+        plan = StackPlan(data_dir.absolute(), port_base, workers=0, only=servers)
+        with StartView(console) as view:
+            cleaning.enter_context(Stack(plan, cache, view))
+        yield Testbed(plan)
+
+
+@contextmanager
+def fresh_namespace(testbed: Testbed) -> Iterator[Settings]:
+    """Settings of a new namespace whose topics, schemas and databases exist; all of it is dropped at the end."""
+    write_settings(testbed.plan)
+    settings = testbed.settings(f"bench-{os.getpid()}-{secrets.token_hex(3)}")
+    migrate(settings)
+    try:
+        yield settings
+    finally:
+        _drop(settings)
+
+
+def _drop(settings: Settings) -> None:
+    admin = AdminClient(kafka_client_config(settings.kafka))
+    names = [plan.name for plan in topic_plans(settings)]
+    for topic in admin.delete_topics(names).values():
+        topic.exception(timeout=30)
+    client = connect(settings.clickhouse)
+    with translating(settings.clickhouse):
+        client.command(f"DROP DATABASE {settings.clickhouse.database}")
+    client.close()
+    dsn = settings.postgres.dsn.get_secret_value().rsplit("/", 1)[0]
+    with psycopg.connect(f"{dsn}/postgres", autocommit=True) as connection:
+        database = sql.Identifier(settings.clickhouse.database)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))

@@ -1,0 +1,68 @@
+import polars as pl
+
+from connectors.postgres.metadata import SENSOR_SCHEMA, Metadata
+from streams.telemetry.series import ActiveSeries, Registered
+
+
+def registered(version: int, *rows: tuple[str, str, str, int | None]) -> Registered:
+    sensors: list[dict[str, object]] = [
+        {
+            "device_id": device,
+            "sensor": sensor,
+            "org_id": org,
+            "project_id": org + "-p",
+            "device_type": "device",
+            "metric": sensor,
+            "unit": "u",
+            "min_value": None,
+            "max_value": None,
+            "retention_days": days,
+        }
+        for device, sensor, org, days in rows
+    ]
+    return Registered(Metadata(version, pl.DataFrame(sensors, schema=SENSOR_SCHEMA)), default_retention_days=37)
+
+
+def names(*pairs: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(list(pairs), schema={"device_id": pl.String, "sensor": pl.String}, orient="row")
+
+
+def test_dimensions_stand_in_the_row_of_the_code() -> None:
+    series = ActiveSeries(registered(1, ("a", "t", "acme", None), ("b", "t", "bio", 5)))
+    codes = series.encode(names(("b", "t"), ("a", "t"), ("b", "t")))
+    assert series.dims[codes]["org_id"].to_list() == ["bio", "acme", "bio"]
+    assert series.dims[codes]["retention_days"].to_list() == [5, 37, 5]
+
+
+def test_project_cannot_keep_readings_longer_than_weir_does() -> None:
+    series = ActiveSeries(registered(1, ("a", "t", "acme", 9_999), ("b", "t", "bio", 0)))
+    codes = series.encode(names(("a", "t"), ("b", "t")))
+    assert series.dims[codes]["retention_days"].to_list() == [37, 1]
+
+
+def test_new_metadata_is_in_force_after_a_refresh() -> None:
+    series = ActiveSeries(registered(1, ("a", "t", "acme", None)))
+    assert series.encode(names(("a", "t"), ("c", "t"))).tolist() == [0, -1]
+    series.refresh(registered(2, ("a", "t", "moved", None), ("c", "t", "acme", None)))
+    codes = series.encode(names(("a", "t"), ("c", "t")))
+    assert codes.tolist() == [0, 1]
+    assert series.dims["org_id"].to_list() == ["moved", "acme"]
+
+
+def test_removed_device_is_unknown_but_keeps_its_dimensions_for_open_windows() -> None:
+    series = ActiveSeries(registered(1, ("a", "t", "acme", None), ("b", "t", "bio", None)))
+    series.encode(names(("a", "t"), ("b", "t")))
+    series.refresh(registered(2, ("b", "t", "bio", None)))
+    assert series.encode(names(("a", "t"), ("b", "t"))).tolist() == [-1, 1]
+    assert series.dims["org_id"].to_list() == ["acme", "bio"]
+
+
+def test_device_with_another_sensor_is_known() -> None:
+    snapshot = registered(1, ("a", "t", "acme", None))
+    assert snapshot.knows_device(pl.Series(["a", "z"])).tolist() == [True, False]
+
+
+def test_aggregates_keep_a_projects_days_and_the_default_elsewhere() -> None:
+    snapshot = registered(1, ("a", "t", "acme", 5), ("b", "t", "bio", None))
+    days = snapshot.retention(pl.Series(["acme-p", "bio-p", "gone"]), default_days=210)
+    assert days.to_list() == [5, 210, 210]
