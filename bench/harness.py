@@ -16,6 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 SAMPLE_SECONDS = 0.02
 """Two ticks of the clock that the kernel counts CPU in."""
 
+MACHINE = "machine"
+"""Name under which the CPU of everything that runs on this machine is counted."""
+
 
 class CpuMeter:
     """Samples the CPU time (user + system, all threads) of processes, so that any span can be asked for afterwards.
@@ -27,7 +30,7 @@ class CpuMeter:
         """Watch ``pids``, by name."""
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
         self._times: list[float] = []
-        self._used: dict[str, list[float]] = {name: [] for name in pids}
+        self._used: dict[str, list[float]] = {name: [] for name in (*pids, MACHINE)}
         self._peak: dict[str, int] = dict.fromkeys(pids, 0)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cpu-meter", daemon=True)
@@ -46,7 +49,7 @@ class CpuMeter:
         self._thread.join()
 
     def cpu_seconds(self, name: str, begin: float, end: float) -> float:
-        """CPU seconds that a process used between two times of ``time.time()``, from the samples around them."""
+        """CPU seconds that a process, or :data:`MACHINE`, used between two times of ``time.time()``."""
         return self._at(name, end) - self._at(name, begin)
 
     def peak_bytes(self, name: str) -> int:
@@ -60,6 +63,8 @@ class CpuMeter:
 
     def _sample(self) -> None:
         self._times.append(time.time())
+        machine = psutil.cpu_times()
+        self._used[MACHINE].append(machine.user + machine.system)
         for name, process in self._processes.items():
             used = self._used[name]
             try:
@@ -91,7 +96,7 @@ def _high_water(process: psutil.Process) -> int:
 
 
 def read_metrics(host: str, port: int) -> dict[tuple[str, str], float] | None:
-    """Samples of a worker's ``/metrics`` by (name, stream), summed over the other labels; None while it does not answer."""
+    """Samples of a worker's ``/metrics`` by (name, stream), summed over other labels; None while it does not answer."""
     connection = http.client.HTTPConnection(host, port, timeout=5.0)
     try:
         connection.request("GET", "/metrics")

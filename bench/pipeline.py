@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from bench.backlog import fill
 from bench.ceiling import Ceiling
 from bench.dataset import Dataset, DatasetPlan
-from bench.harness import CpuMeter, read_metrics
+from bench.harness import MACHINE, CpuMeter, read_metrics
 from bench.testbed import Testbed, fresh_namespace
 from connectors.postgres.devices import register
 from connectors.registry import Registry, value_subject
 from sinks.clickhouse.client import connect, translating
-from streams.telemetry.pipeline import READINGS, group_of
 from weir.errors import StackError
 from weir.settings import Settings
 from weir.stack.child import Child, last_lines
@@ -49,7 +50,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class PipelineRun:
-    """What one run gave; CPU in seconds a million readings, ``stored`` and ``distinct`` in rows."""
+    """What one run gave; CPU in seconds a million readings, ``stored`` and ``distinct`` in rows.
+
+    ``others_cpu_share`` is the part of the machine's CPU that neither worker, broker nor ClickHouse had.
+    """
 
     readings: int
     readings_per_second: float
@@ -60,6 +64,7 @@ class PipelineRun:
     ratio: float
     clickhouse_cpu_seconds_per_million: float
     broker_cpu_seconds_per_million: float
+    others_cpu_share: float
     distinct: int
     stored: int
 
@@ -97,6 +102,7 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
         ratio=ceiling.cpu_seconds_per_million / (cost.worker / millions),
         clickhouse_cpu_seconds_per_million=cost.clickhouse / millions,
         broker_cpu_seconds_per_million=cost.broker / millions,
+        others_cpu_share=cost.others_share,
         distinct=plan.distinct,
         stored=stored,
     )
@@ -134,6 +140,7 @@ class _Cost(NamedTuple):
     worker: float
     clickhouse: float
     broker: float
+    others_share: float
     peak_bytes: int
 
 
@@ -142,12 +149,15 @@ def _run_worker(testbed: Testbed, settings: Settings, readings: int, report: Rep
     try:
         with CpuMeter({"worker": child.pid, **testbed.pids()}) as meter:
             begin, end = _watch(child, settings, readings, report)
-        used = {name: meter.cpu_seconds(name, begin, end) for name in ("worker", "clickhouse", "kafka")}
+        worker, clickhouse, broker, machine = (
+            meter.cpu_seconds(name, begin, end) for name in ("worker", "clickhouse", "kafka", MACHINE)
+        )
         peak = meter.peak_bytes("worker")
     finally:
         child.request_stop()
         child.wait_stopped()
-    return _Cost(end - begin, used["worker"], used["clickhouse"], used["kafka"], peak)
+    others = (machine - worker - clickhouse - broker) / (end - begin) / (psutil.cpu_count() or 1)
+    return _Cost(end - begin, worker, clickhouse, broker, max(0.0, others), peak)
 
 
 def _watch(child: Child, settings: Settings, readings: int, report: Report) -> tuple[float, float]:
@@ -155,7 +165,7 @@ def _watch(child: Child, settings: Settings, readings: int, report: Report) -> t
 
     The first comes from the worker: a counter's own ``_created``. The second is seen from outside, within 20 ms.
     """
-    stream = group_of(settings, READINGS)
+    stream = settings.groups.readings
     host, port = settings.worker.web_host, settings.worker.web_port
     stored, moved = 0.0, time.monotonic() + START_SECONDS
     while True:

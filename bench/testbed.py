@@ -69,6 +69,7 @@ class Testbed:
 
     def spawn(self, name: str, settings: Settings, *arguments: str) -> Child:
         """Start ``python -m ARGUMENTS`` with these settings; its output goes to the stack's logs."""
+        settings.worker.data_dir.mkdir(parents=True, exist_ok=True)
         environment = child_environment(self.plan) | {
             "WEIR_NAMESPACE": settings.namespace,
             "WEIR_POSTGRES__DSN": settings.postgres.dsn.get_secret_value(),

@@ -15,6 +15,7 @@ from weir.settings import Settings, load_settings
 
 def create_app(settings: Settings) -> faust.App:
     """Build the app with every stream on it; nothing connects before it starts."""
+    settings.worker.data_dir.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder only
     app = CrashingApp(
         f"{settings.namespace}.faust",
         broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],

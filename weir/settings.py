@@ -143,6 +143,11 @@ class Settings(BaseSettings):
         """Names of every topic under this namespace."""
         return Topics(self.namespace)
 
+    @cached_property
+    def groups(self) -> Groups:
+        """Names of every stage's consumer group under this namespace."""
+        return Groups(self.namespace)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -170,6 +175,21 @@ class Topics:
         self.aggregates_1h = f"{namespace}.aggregates.1h"
         self.alerts = f"{namespace}.alerts"
         self.deadletters = f"{namespace}.deadletters"
+
+
+class Groups:
+    """Consumer groups of one namespace, one a stage; a group's name is also the first part of its insert tokens."""
+
+    def __init__(self, namespace: str) -> None:
+        """Prefix every name with ``namespace``."""
+        self.readings = f"{namespace}.readings"
+        self.aggregates_1m = f"{namespace}.aggregates_1m"
+        self.aggregates_1h = f"{namespace}.aggregates_1h"
+
+    @property
+    def all(self) -> tuple[str, str, str]:
+        """Every group."""
+        return self.readings, self.aggregates_1m, self.aggregates_1h
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -46,29 +47,53 @@ class Cluster:
 
     def configs(self, names: list[str]) -> dict[str, dict[str, str]]:
         """All settings of each topic, defaults included, as text; every topic must exist."""
-        if not names:
-            return {}
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answers = self._admin.describe_configs(resources, request_timeout=TIMEOUT_SECONDS)
-        found = {}
-        for resource, future in answers.items():
-            entries: dict[str, Any] = self._answer(future.result, "read topic settings") or {}
-            found[resource.name] = {name: entry.value for name, entry in entries.items()}
-        return found
+        return self._configs(ResourceType.TOPIC, names)
+
+    def group_configs(self, names: list[str]) -> dict[str, dict[str, str]]:
+        """All settings of each consumer group, defaults included, as text; a group need not exist yet."""
+        return self._configs(ResourceType.GROUP, names)
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
-        """Create a topic; one that appeared meanwhile is fine."""
+        """Create a topic and wait until the brokers know it; one that appeared meanwhile is fine."""
         copies = self._settings.replication_factor
         topic = NewTopic(name, num_partitions=partitions, replication_factor=copies, config=dict(config))
         futures = self._admin.create_topics([topic], operation_timeout=TIMEOUT_SECONDS, request_timeout=TIMEOUT_SECONDS)
         self._answer(futures[name].result, f"create topic {name}", allowed=KafkaError.TOPIC_ALREADY_EXISTS)
+        self._await(lambda: name in self.partition_counts([name]), f"show topic {name} after it was created")
 
     def alter(self, name: str, config: Mapping[str, str]) -> None:
         """Set some settings of a topic and leave the others."""
+        self._alter(ResourceType.TOPIC, name, config)
+        self._await(lambda: _holds(self.configs([name])[name], config), f"show the new settings of topic {name}")
+
+    def alter_group(self, name: str, config: Mapping[str, str]) -> None:
+        """Set some settings of a consumer group and leave the others."""
+        self._alter(ResourceType.GROUP, name, config)
+        self._await(lambda: _holds(self.group_configs([name])[name], config), f"show the new settings of group {name}")
+
+    def _configs(self, kind: ResourceType, names: list[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(kind, name) for name in names]
+        found = {}
+        for resource, future in self._admin.describe_configs(resources, request_timeout=TIMEOUT_SECONDS).items():
+            entries: dict[str, Any] = self._answer(future.result, f"read the settings of {resource.name}") or {}
+            found[resource.name] = {name: entry.value for name, entry in entries.items()}
+        return found
+
+    def _alter(self, kind: ResourceType, name: str, config: Mapping[str, str]) -> None:
         entries = [ConfigEntry(key, value, incremental_operation=Op.SET) for key, value in sorted(config.items())]
-        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        resource = ConfigResource(kind, name, incremental_configs=entries)
         futures = self._admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_SECONDS)
-        self._answer(futures[resource].result, f"configure topic {name}")
+        self._answer(futures[resource].result, f"configure {name}")
+
+    def _await(self, done: Callable[[], bool], doing: str) -> None:
+        """Ask until ``done``: the brokers acknowledge a change before all of them show it."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not done():
+            if time.monotonic() > deadline:
+                raise TransientError(f"Kafka at {self._settings.bootstrap_servers} did not {doing}; try again.")
+            time.sleep(0.05)
 
     def _answer(self, ask: Callable[[], Answer], doing: str, allowed: int | None = None) -> Answer | None:
         """What the brokers answer; None when they answer with the error ``allowed``."""
@@ -84,3 +109,7 @@ class Cluster:
         if kafka_passes(error.code(), error.retriable()):
             return TransientError(f"Kafka at {place} could not {doing}: {words}; see that it runs (`weir status`).")
         return ConfigError(f"Kafka at {place} refused to {doing}: {words}.")
+
+
+def _holds(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(found.get(name) == value for name, value in wanted.items())

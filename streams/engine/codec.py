@@ -33,7 +33,7 @@ CHUNK_RECORDS = 128
 """A block that does not pass is read again in chunks of this, and only the chunks that do not pass one by one.
 
 Of 5,000 Readings with 1, 10, 50 and 5,000 at fault it takes 9, 18, 38 and 40 ms (512: 9, 30, 30, 37; 64: 24, 21, 51,
-51; halving down to 64: 7, 23, 50, 64; bench/micro/codec.py)."""
+51; halving down to 64: 7, 23, 50, 64; RUST_BACKTRACE=1, which makes panics dear; bench/micro/codec.py)."""
 
 
 class SchemaSource(Protocol):
@@ -95,21 +95,19 @@ class Codec:
         first = values[0] if values else None
         if first is None or len(first) < PREFIX_BYTES or first[0]:
             return None
-        try:
-            writer = self._writer(int.from_bytes(first[1:PREFIX_BYTES], "big"))
-        except PoisonError:
-            return None
-        return writer.read_block(values)
+        known = self._writers.get(int.from_bytes(first[1:PREFIX_BYTES], "big"))
+        return None if known is None else known.read_block(values)
 
     def _decode_group(
         self, schema_id: int, values: list[bytes], positions: list[int], sorting: _Sorting, tried: bool
     ) -> None:
+        known = schema_id in self._writers
         try:
             writer = self._writer(schema_id)
         except PoisonError as error:
             sorting.rejected += [Rejected(each, error.reason, error.detail, schema_id) for each in positions]
             return
-        whole = None if tried else writer.read_block(values)
+        whole = None if known and tried else writer.read_block(values)
         if whole is not None:
             sorting.add_frame(whole, positions)
             return
@@ -126,7 +124,7 @@ class Codec:
         if writer is None:
             writer = self._writers[schema_id] = _Writer(schema_id, self._schemas.schema(schema_id), self._reader)
         if writer.fault is not None:
-            raise writer.fault
+            raise PoisonError(*writer.fault)  # made anew: a kept exception keeps the frames it went through
         return writer
 
 
@@ -138,13 +136,13 @@ class _Writer:
     """How the records of one schema id are read: in blocks where that goes, always one by one; or why never."""
 
     def __init__(self, schema_id: int, schema: Mapping[str, Any], reader: RecordSchema) -> None:
-        self.fault: PoisonError | None = None
+        self.fault: tuple[str, str] | None = None
         self.block: AvroBlock | None = None
         self.single: _RowReader
         try:
             resolution = resolve(schema, reader)
         except PoisonError as error:
-            self.fault = error
+            self.fault = (error.reason, error.detail)
             return
         if isinstance(resolution, FlatResolution):
             self.block = AvroBlock(schema_id, resolution, reader)

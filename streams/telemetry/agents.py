@@ -15,20 +15,20 @@ from streams.engine.block import Block
 from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, consumer_config
 from streams.engine.retrying import patiently
-from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline, group_of
+from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline
 from weir.settings import Settings
 
 
 def add_agents(app: faust.App, settings: Settings) -> None:
     """Put the three agents and the metadata timer on ``app``; nothing connects before the app starts."""
     registry = Registry(settings.registry)
-    topics = settings.topics
+    topics, groups = settings.topics, settings.groups
     building = asyncio.Lock()
     built: list[Pipeline] = []
 
-    def channel(stage: str, topic: str, record: str) -> BatchTopic:
+    def channel(group: str, topic: str, record: str) -> BatchTopic:
         options = _consumer_options(settings)
-        config = consumer_config(kafka_client_config(settings.kafka), group_of(settings, stage), options)
+        config = consumer_config(kafka_client_config(settings.kafka), group, options)
         return BatchTopic.connect(app, topic, Codec(load_schema(record), registry), config, options)
 
     @patiently
@@ -38,9 +38,9 @@ def add_agents(app: faust.App, settings: Settings) -> None:
                 built.append(await asyncio.to_thread(Pipeline, settings, registry))
         return built[0]
 
-    readings = channel(READINGS, topics.readings, "Reading")
-    minutes = channel(AGGREGATES_1M, topics.aggregates_1m, "Aggregate")
-    hours = channel(AGGREGATES_1H, topics.aggregates_1h, "Aggregate")
+    readings = channel(groups.readings, topics.readings, "Reading")
+    minutes = channel(groups.aggregates_1m, topics.aggregates_1m, "Aggregate")
+    hours = channel(groups.aggregates_1h, topics.aggregates_1h, "Aggregate")
 
     @app.agent(readings, name=READINGS)
     async def store_readings(blocks: StreamT[Block]) -> None:

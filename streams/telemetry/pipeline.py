@@ -42,11 +42,6 @@ from weir.settings import Settings
 READINGS, AGGREGATES_1M, AGGREGATES_1H = "readings", "aggregates_1m", "aggregates_1h"
 
 
-def group_of(settings: Settings, stage: str) -> str:
-    """Return the consumer group of a stage."""
-    return f"{settings.namespace}.{stage}"
-
-
 class ReadingsStage:
     """Readings in; raw rows, 1-minute aggregates and dead letters out."""
 
@@ -183,25 +178,27 @@ class Pipeline:
         settings = self._settings
         rollup = MinuteRollup(self.series, self._stored.readings, self._announcement(settings.topics.aggregates_1m))
         lateness_ms = _ms(settings.stream.lateness_seconds)
-        return ReadingsStage(settings, self.series, self._stage(READINGS, "raw_readings", lateness_ms, commit, rollup))
+        return ReadingsStage(
+            settings, self.series, self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup)
+        )
 
     def minutes(self, commit: Commit) -> MinutesStage:
         """Make the 1-minute stage. Its input comes in order of windows, so it waits for nothing late."""
         settings = self._settings
         index = KeyIndex("device_id", "sensor")
         rollup = HourRollup(index, self._stored.aggregates_1m, self._announcement(settings.topics.aggregates_1h))
-        upstream = UpstreamWatermark(self._client, group_of(settings, READINGS), settings.topics.readings)
-        stage = self._stage(AGGREGATES_1M, "agg_1m", 0, commit, rollup)
+        upstream = UpstreamWatermark(self._client, settings.groups.readings, settings.topics.readings)
+        stage = self._stage(settings.groups.aggregates_1m, "agg_1m", 0, commit, rollup)
         return MinutesStage(self._retention(settings.retention.agg_1m_days), index, upstream, stage)
 
     def hours(self, commit: Commit) -> HoursStage:
         """Make the 1-hour stage."""
         retention = self._retention(self._settings.retention.agg_1h_days)
-        return HoursStage(retention, self._stage(AGGREGATES_1H, "agg_1h", 0, commit, None))
+        return HoursStage(retention, self._stage(self._settings.groups.aggregates_1h, "agg_1h", 0, commit, None))
 
     def _stage(self, name: str, table: str, lateness_ms: int, commit: Commit, rollup: Rollup | None) -> Stage:
         options = StageOptions(
-            name=group_of(self._settings, name),
+            name=name,
             table=table,
             dead_letter_topic=self._settings.topics.deadletters,
             flush_rows=self._settings.stream.flush_rows,

@@ -75,8 +75,11 @@ def test_a_result_comes_in_the_format_asked_for(http: httpx.Client, name: str) -
         assert response.headers["X-ClickHouse-Format"] == name
 
 
-@pytest.mark.parametrize("name", ["TabSeparated", "CSV", "JSONEachRow", "RowBinary", "Native", "Values", "TSVWithNames",
-                                  "CSVWithNames", "RowBinaryWithNamesAndTypes", "JSONCompactEachRowWithNames"])  # fmt: skip
+JOINED = ("TabSeparated", "CSV", "JSONEachRow", "RowBinary", "Native", "Values")
+HEADED = ("TSVWithNames", "CSVWithNames", "RowBinaryWithNamesAndTypes", "JSONCompactEachRowWithNames")
+
+
+@pytest.mark.parametrize("name", JOINED + HEADED)
 def test_blocks_of_a_result_form_one_document(http: httpx.Client, database: str, name: str) -> None:
     sql = 'SELECT number AS a, toString(number) AS `b"\n` FROM numbers(50000)'
     http.post("/", content=f'CREATE TABLE {database}.t (a UInt64, `b"\n` String) ENGINE = MergeTree ORDER BY a')
@@ -116,7 +119,7 @@ def test_arrow_and_parquet_documents_are_whole(http: httpx.Client) -> None:
             reader = pa.ipc.open_file(content) if name == "Arrow" else pa.ipc.open_stream(content)
             table = reader.read_all()
         assert table.num_rows == 100_000
-        assert sum(table["n"].to_pylist()) == 4_999_950_000
+        assert sorted(table["n"].to_numpy()) == list(range(100_000))
 
 
 def test_pretty_output_is_for_people(http: httpx.Client) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from avro_strategies import PREFIX, FakeSchemas, Pair, dtype_of, pairs, resolved
 from fastavro.read import SchemaResolutionError
 from hypothesis import given, settings
 
 from streams.engine.codec import Codec
+from tests.property.avro_strategies import PREFIX, FakeSchemas, Pair, dtype_of, pairs, resolved
 
 
 def expected(pair: Pair, payloads: list[bytes]) -> tuple[list[tuple[Any, ...]], list[int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from avro_strategies import PREFIX, FakeSchemas, Pair, mutations, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from streams.engine.avro_schema import RecordSchema
 from streams.engine.codec import BLOCK_MIN_RECORDS, Codec, Decoded
 from streams.engine.record_by_record import RecordReader
 from streams.engine.resolution import FlatResolution, resolve
+from tests.property.avro_strategies import PREFIX, FakeSchemas, Pair, mutations, pairs
 from weir.errors import PoisonError
 
 

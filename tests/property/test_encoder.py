@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-from avro_strategies import PREFIX, FakeSchemas, Pair, dtype_of, encoded, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import load_schema
 from streams.engine.codec import Codec
 from streams.engine.encoder import Encoder
+from tests.property.avro_strategies import PREFIX, FakeSchemas, Pair, dtype_of, encoded, pairs
 
 BATTERY = st.none() | st.floats(width=32, allow_nan=False)
 READINGS = st.fixed_dictionaries(

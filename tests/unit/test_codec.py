@@ -206,8 +206,24 @@ def test_each_writer_is_asked_for_once_and_unknown_ids_again_each_call(codec: Co
         codec.decode([framed(reading())] * NEIGHBOURS)
     assert registry.asked == [READING]
     codec.decode([framed(reading(), 99)] * NEIGHBOURS)
+    codec.decode([framed(reading(), 99)] * NEIGHBOURS)
+    assert registry.asked == [READING, 99, 99]
     registry.schemas[99] = load_schema("Reading")
     assert codec.decode([framed(reading(), 99)] * NEIGHBOURS).rejected == []
+
+
+@pytest.mark.parametrize("schema_id", [0, 1, 0x7F, 0x0100_807F, 2**31 - 1, 0xFFFF_FFFF])
+def test_any_schema_id_is_told_from_its_neighbours(registry: FakeSchemas, schema_id: int) -> None:
+    """The id is compared as the bits of a float: 0x0100807F is a signalling NaN, 0xFFFFFFFF a quiet one."""
+    registry.schemas[schema_id] = load_schema("Reading")
+    codec = Codec(load_schema("Reading"), registry)
+    message = framed(reading(), schema_id)
+    for _ in range(2):  # the second time in one block
+        assert codec.decode([message] * NEIGHBOURS).frame.height == NEIGHBOURS
+        decoded = codec.decode(among(NEIGHBOURS, message))
+        assert decoded.frame["device_id"].to_list()[NEIGHBOURS // 2] == "d1"
+    stranger = framed(reading(), schema_id ^ 0x0200)
+    assert verdicts(codec.decode([message] * NEIGHBOURS + [stranger])) == [(NEIGHBOURS, "unknown_schema_id")]
 
 
 def test_a_registry_that_is_away_rejects_nothing_and_the_same_call_succeeds_later(

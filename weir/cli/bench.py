@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from statistics import median
+from types import TracebackType
 
 import click
 from rich.console import Console
@@ -24,8 +26,15 @@ FIGURES = (
     ("ratio", "ratio (CPU of consume() / CPU of the worker)", "{:.3f}"),
     ("clickhouse_cpu_seconds_per_million", "CPU s/million, ClickHouse", "{:.2f}"),
     ("broker_cpu_seconds_per_million", "CPU s/million, broker", "{:.2f}"),
+    ("others_cpu_share", "part of the CPU that others took", "{:.0%}"),
 )
 """Field of :class:`~bench.pipeline.PipelineRun`, its name for a person, its format."""
+
+LINE_SECONDS = 2.0
+"""Where there is no terminal, progress is not told more often."""
+
+BUSY_SHARE = 0.1
+"""More than this in other hands, and the rates say little."""
 
 
 @click.group(name="bench")
@@ -36,7 +45,9 @@ def command() -> None:
 @command.command(name="pipeline")
 @click.option("--readings", type=click.IntRange(min=10_000), default=2_000_000, show_default=True, help="How many.")
 @click.option("--sparse", is_flag=True, help="Spread them over two hours instead of one a second and sensor.")
-@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat; tells min, median, max.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat; tells min, median, max."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
 @click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
@@ -71,15 +82,42 @@ def pipeline(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     console = Console(stderr=True, highlight=False)
     measured: list[PipelineRun] = []
-    with running_testbed(data_dir, port_base, console) as testbed, console.status("starting") as status:
+    with running_testbed(data_dir, port_base, console) as testbed, _StepView(console) as view:
         for number in range(1, runs + 1):
-            prefix = f"run {number} of {runs}: " if runs > 1 else ""
-            measured.append(measure(testbed, Shape(readings, sparse), lambda what: status.update(prefix + what)))  # noqa: B023
+            view.prefix = f"run {number} of {runs}: " if runs > 1 else ""
+            measured.append(measure(testbed, Shape(readings, sparse), view))
     if as_json:
         click.echo(json.dumps(_as_json(measured)))
     else:
         _print(measured)
     ctx.exit(_verdict(measured))
+
+
+class _StepView:
+    """What is going on now: one changing line on a terminal, else a line every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.prefix = ""
+        self._console = console
+        self._status = console.status("starting")
+        self._said = float("-inf")
+
+    def __call__(self, what: str) -> None:
+        if self._console.is_terminal:
+            self._status.update(self.prefix + what)
+        elif time.monotonic() - self._said >= LINE_SECONDS:
+            self._console.print(self.prefix + what)
+            self._said = time.monotonic()
+
+    def __enter__(self) -> _StepView:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
 
 
 def _as_json(measured: list[PipelineRun]) -> dict[str, object]:
@@ -109,6 +147,9 @@ def _print(measured: list[PipelineRun]) -> None:
 
 
 def _verdict(measured: list[PipelineRun]) -> int:
+    busy = max(run.others_cpu_share for run in measured)
+    if busy > BUSY_SHARE:
+        click.echo(f"Other programs took up to {busy:.0%} of the CPU: the rates are too low, compare ratios.", err=True)
     for run in measured:
         if not run.complete:
             click.echo(f"weir: {run.distinct:,} readings were sent, and {run.stored:,} are stored.", err=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from connectors.contracts import apply_contracts
+from connectors.kafka.groups import apply_groups
 from connectors.kafka.topics import apply_topics
 from connectors.postgres import migrate as postgres
 from connectors.registry import Registry
@@ -116,7 +117,7 @@ def _clickhouse(settings: Settings, dry_run: bool) -> list[Change]:
 
 
 def _topics(settings: Settings, dry_run: bool) -> list[Change]:
-    return apply_topics(settings, dry_run)
+    return [*apply_topics(settings, dry_run), *apply_groups(settings, dry_run)]
 
 
 def _contracts(settings: Settings, dry_run: bool) -> list[Change]:

@@ -9,6 +9,8 @@ import click
 
 from weir.settings import load_settings
 
+_FAUST_LEVELS = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
+
 
 @click.command(
     name="worker",
@@ -29,8 +31,19 @@ def command(log_level: str) -> None:
     """
     settings = load_settings()  # exit 2 before anything starts
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # workers scale by partitions and processes
-    port = str(settings.worker.web_port)
+    level, port = _FAUST_LEVELS[log_level], str(settings.worker.web_port)
     os.execv(  # noqa: S606 - our own interpreter, no shell
         sys.executable,
-        [sys.executable, "-m", "faust", "-A", "streams.app", "worker", "-l", log_level, "--web-port", port],
+        [
+            sys.executable,
+            "-m",
+            "faust",
+            "-A",
+            "streams.app",
+            "worker",
+            "-l",
+            level,
+            "--web-port",
+            port,
+        ],
     )

@@ -73,6 +73,7 @@ def settings_text(plan: StackPlan) -> str:
         f'[registry]\nurl = "{address["registry"]}"\n\n'
         f'[postgres]\ndsn = "{address["postgres"]}"\n\n'
         f'[clickhouse]\nurl = "{address["clickhouse"]}"\n\n'
+        f"[stream]\nsession_timeout_seconds = 10\n\n"
         f"[worker]\nweb_port = {plan.port('faust')}\ndata_dir = {_toml_string(plan.part_dir('worker'))}\n"
     )
 

@@ -33,7 +33,7 @@ from weir.stack.state import (
 
 HEALTH_POLL_SECONDS = 0.05
 WATCH_POLL_SECONDS = 0.2
-STEP_SECONDS = 120.0
+STEP_SECONDS = 300.0
 STEP_LEVEL = 100
 """A step that still runs is the first to be stopped."""
 STALE_SECONDS = 50.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 MINUTE_MS = 60_000
@@ -48,8 +49,9 @@ class WindowKey(NamedTuple):
     start: int
 
 
-class Window(NamedTuple):
-    """The measures of one window; ``revision`` is None when an append time is unknown. ``stddev`` is of the population."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The measures of one window; ``stddev`` is of the population, ``revision`` None when an append time is unknown."""
 
     count: int
     sum: float

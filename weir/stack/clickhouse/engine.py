@@ -21,7 +21,17 @@ from weir.stack.clickhouse.exceptions import from_engine
 
 LOCK_FILE = "weir.lock"
 
-_chdb: Any = importlib.import_module("chdb._chdb")  # its stubs leave out what is used here
+
+def _load_library() -> Any:
+    """ChDB's own module, loaded in UTC and without its signal handlers.
+
+    Native answers name ``DateTime('zone')`` columns without the zone, so that clients read them in the server's; the
+    library takes that from TZ when it is loaded, and from nowhere else.
+    """
+    os.environ["TZ"] = "UTC"
+    library: Any = importlib.import_module("chdb._chdb")  # its stubs leave out what is used here
+    library.set_signal_handlers_enabled(0)
+    return library
 
 
 @dataclass(frozen=True)
@@ -148,11 +158,11 @@ class Engine:
         """
         self._lock = _lock_directory(path)
         self._path = str(path.resolve())
-        _chdb.set_signal_handlers_enabled(0)
+        self._library = _load_library()
         configuration = write_configuration(Path(self._path))
         try:
             # this connection stays open: the engine shuts down with its last one
-            self._keeper = _chdb.connect(f"{self._path}?config-file={configuration}")
+            self._keeper = self._library.connect(f"{self._path}?config-file={configuration}")
         except RuntimeError as error:
             self._lock.close()
             raise StackError(f"ClickHouse's engine cannot open {path}: {from_engine(str(error)).message}.") from None
@@ -168,7 +178,7 @@ class Engine:
 
         ``implicit_select`` is how clickhouse-local lets one write ``1 + 1``; a server calls that a syntax error.
         """
-        return EngineConnection(_chdb.connect(f"{self._path}?implicit_select=0"))
+        return EngineConnection(self._library.connect(f"{self._path}?implicit_select=0"))
 
     def close(self) -> None:
         """Shut the engine down and unlock the directory."""

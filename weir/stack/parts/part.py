@@ -23,8 +23,8 @@ HTTP_SECONDS = 2.0
 class Part(ABC):
     """One server of the stack, or one worker."""
 
-    start_seconds = 60.0
-    """How long it may take from its start to its first healthy answer."""
+    start_seconds = 120.0
+    """How long it may take from its start to its first healthy answer: 4 s on an idle machine, 20 s on a busy one."""
 
     def __init__(self, plan: StackPlan, cache: Path) -> None:
         """``cache`` is the complete cache of :func:`weir.stack.downloads.ensure_artifacts`."""

@@ -1,0 +1,103 @@
+"""Everything stored of a run against the recomputation from what the broker acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from weir.demo.ledger import Ledger, Origin
+from weir.demo.progress import Closed
+from weir.demo.stored import StoredRun
+from weir.verify.compare import Difference, StoredWindow, compare_readings, compare_windows
+from weir.verify.recompute import (
+    HOUR_MS,
+    MINUTE_MS,
+    Readings,
+    Window,
+    WindowKey,
+    expected_readings,
+    expected_windows,
+)
+
+Series = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How many identities, windows and refusals were compared, and what differed."""
+
+    readings: int
+    minutes: int
+    hours: int
+    dead_letters: int
+    differences: list[Difference]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of the stored rows belongs to the run.
+
+    Event times begin at ``since_ms``. The hour in which it began also holds the readings of ``earlier`` series from
+    before, so that hour of theirs is left out. Only ``closed`` windows are compared.
+    """
+
+    since_ms: int
+    earlier: Collection[Series]
+    closed: Closed
+
+
+def compare_run(ledger: Ledger, stored: StoredRun, refused: Mapping[Origin, str], scope: Scope) -> Parity:
+    """Compare readings, closed 1-minute and 1-hour windows and dead letters. Blocks for a few queries."""
+    expected = expected_readings(ledger.readings)
+    partition_of = {reading.device_id: reading.partition for reading in ledger.readings}
+    differences = compare_readings(expected, stored.readings(scope.since_ms))
+    twice = stored.inserted_twice(scope.since_ms)
+    if twice:
+        differences.append(Difference("raw_readings", "doubled", f"{twice} rows of the same message"))
+    counts = []
+    tables = (("aggregates_1m", MINUTE_MS, scope.closed.minutes), ("aggregates_1h", HOUR_MS, scope.closed.hours))
+    for view, size_ms, closed in tables:
+        want, got = _in_scope(view, size_ms, closed, expected, stored, partition_of, scope)
+        differences += compare_windows(view, want, got)
+        counts.append(len(want))
+    differences += compare_refusals(ledger, refused)
+    return Parity(len(expected), counts[0], counts[1], len(ledger.bad), differences)
+
+
+def compare_refusals(ledger: Ledger, refused: Mapping[Origin, str]) -> list[Difference]:
+    """Every bad record must be among the dead letters with its reason, and no good one."""
+    found = []
+    for origin, message in ledger.bad.items():
+        reason = refused.get(origin)
+        where = f"{message.kind}, partition {origin[0]} offset {origin[1]}"
+        if reason is None:
+            found.append(Difference("deadletters", "lost", where, "reason", message.reason))
+        elif reason != message.reason:
+            found.append(Difference("deadletters", "different", where, "reason", message.reason, reason))
+    good = {(reading.partition, reading.offset): reading for reading in ledger.readings}
+    for origin in refused.keys() & good.keys():
+        reading = good[origin]
+        where = f"{reading.device_id}/{reading.sensor}, partition {origin[0]} offset {origin[1]}"
+        found.append(Difference("deadletters", "never sent", where, "reason", "", refused[origin]))
+    return found
+
+
+def _in_scope(
+    view: str,
+    size_ms: int,
+    closed: Mapping[int, int],
+    expected: Readings,
+    stored: StoredRun,
+    partition_of: Mapping[str, int],
+    scope: Scope,
+) -> tuple[dict[WindowKey, Window], list[StoredWindow]]:
+    first = scope.since_ms - scope.since_ms % size_ms
+
+    def counts(key: WindowKey) -> bool:
+        if key.start == first < scope.since_ms and (key.device_id, key.sensor) in scope.earlier:
+            return False
+        partition = partition_of.get(key.device_id)
+        return partition is None or key.start + size_ms <= closed.get(partition, key.start)
+
+    want = {key: window for key, window in expected_windows(expected, size_ms).items() if counts(key)}
+    return want, [row for row in stored.windows(view, first) if counts(row.key)]
