@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# to pytest, as in: make test ARGS="tests/unit -k window"
+ARGS   ?=
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check bench lock clean
 
@@ -14,7 +17,12 @@ install: $(STAMP)  ## the virtual environment, from the lock file
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Weir needs Python 3.11 or newer, and %s is %s. Try: make PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "This Python cannot make virtual environments: its modules venv and ensurepip are missing." >&2; \
+	  echo "Debian and Ubuntu: apt install python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv. Others: install Python from python.org." >&2; \
+	  exit 1; }
+	@test -x $(BIN)/python -a -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@echo "Installing what requirements.lock names into $(VENV)."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
@@ -22,8 +30,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## the main job on the embedded stack, about three minutes
 	$(BIN)/weir demo
 
-test: $(STAMP)  ## every test, on the embedded stack
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## every test, on the embedded stack, which it starts and stops itself
+	@echo "Every test, on real servers of its own (WEIR_TEST_STACK=$${WEIR_TEST_STACK:-embedded}); up to ten minutes."
+	$(BIN)/python -m pytest --durations=10 $(ARGS)
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
@@ -33,9 +42,14 @@ check: $(STAMP)  ## style and types
 bench: $(STAMP)  ## the pipeline benchmark, about two minutes
 	$(BIN)/weir bench pipeline
 
-lock:  ## requirements.lock from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
-	  --no-annotate --no-header --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml build-requirements.in
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+lock:  ## both lock files from pyproject.toml (needs uv)
+	$(LOCK) --all-extras --output-file requirements.lock pyproject.toml build-requirements.in
+	@# the part of it that running needs, for the image: the same versions, held by constraints without hashes
+	sed -n 's/^\([A-Za-z0-9._-]*==.*[^ \\]\) *\\*$$/\1/p' requirements.lock > requirements-constraints.tmp
+	$(LOCK) --constraint requirements-constraints.tmp --output-file requirements-runtime.lock pyproject.toml build-requirements.in
+	rm requirements-constraints.tmp
 
 clean:  ## the virtual environment and the embedded data
 	rm -rf $(VENV) .weir .pytest_cache .mypy_cache .ruff_cache .hypothesis

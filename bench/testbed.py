@@ -109,7 +109,7 @@ def running_testbed(data_dir: Path | None, port_base: int, console: Console) -> 
 
 @contextmanager
 def fresh_namespace(testbed: Testbed) -> Iterator[Settings]:
-    """Settings of a new namespace whose topics, schemas and databases exist; all of it is dropped at the end."""
+    """Settings of a new namespace whose topics, schemas and databases exist; all but the schemas is dropped at the end."""
     write_settings(testbed.plan)
     settings = testbed.settings(f"bench-{os.getpid()}-{secrets.token_hex(3)}")
     migrate(settings)
@@ -124,6 +124,8 @@ def _drop(settings: Settings) -> None:
     names = [plan.name for plan in topic_plans(settings)]
     for topic in admin.delete_topics(names).values():
         topic.exception(timeout=30)
+    for group in admin.delete_consumer_groups(list(settings.groups.all)).values():
+        group.exception(timeout=30)
     client = connect(settings.clickhouse)
     with translating(settings.clickhouse):
         client.command(f"DROP DATABASE {settings.clickhouse.database}")

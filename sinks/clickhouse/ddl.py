@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from clickhouse_connect.driver import Client
 
+from sinks.clickhouse.existing import Existing, read_existing
 from sinks.clickhouse.relation import Column, Table, View, quoted
 from sinks.clickhouse.tables import relations
 from weir.change import Change
@@ -21,20 +21,6 @@ class Statement:
 
     name: str
     sql: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Existing:
-    """What the server has under one name; ``engine`` is everything up to PARTITION BY."""
-
-    engine: str
-    partition_by: str
-    order_by: str
-    ttl: str
-    settings: dict[str, str]
-    comment: str
-    select: str
-    columns: dict[str, Column]
 
 
 def statements(settings: Settings) -> list[Statement]:
@@ -60,7 +46,7 @@ def apply(
     database = settings.clickhouse.database
     _check_policy(client, settings.clickhouse.storage_policy)
     changes = [_database(client, database, dry_run)]
-    existing = _existing(client, database)
+    existing = read_existing(client, database)
     for relation in relations(settings) if wanted is None else wanted:
         found = existing.get(relation.name)
         steps = _steps(relation, found, database)
@@ -87,7 +73,7 @@ def _check_policy(client: Client, policy: str | None) -> None:
         )
 
 
-def _steps(relation: Table | View, found: _Existing | None, database: str) -> list[Statement]:
+def _steps(relation: Table | View, found: Existing | None, database: str) -> list[Statement]:
     if found is None:
         return [Statement("create", relation.create(database))]
     if isinstance(relation, Table):
@@ -102,7 +88,7 @@ def _steps(relation: Table | View, found: _Existing | None, database: str) -> li
     return [] if same else [Statement("definition", relation.create(database))]
 
 
-def _told(relation: Table | View, found: _Existing | None, steps: list[Statement]) -> Change:
+def _told(relation: Table | View, found: Existing | None, steps: list[Statement]) -> Change:
     if found is None:
         return Change("clickhouse", relation.name, "create", "table" if isinstance(relation, Table) else "view")
     immutable = list(_immutable(relation, found)) if isinstance(relation, Table) else []
@@ -113,14 +99,14 @@ def _told(relation: Table | View, found: _Existing | None, steps: list[Statement
     return Change("clickhouse", relation.name, "alter" if steps else "unchanged", altered)
 
 
-def _alterations(table: Table, found: _Existing) -> Iterator[tuple[str, str]]:
+def _alterations(table: Table, found: Existing) -> Iterator[tuple[str, str]]:
     """What has to be altered, and the clause that does it."""
     previous = ""
     for column in table.columns:
         known = found.columns.get(column.name)
         if known is None:
             where = f" AFTER `{previous}`" if previous else " FIRST"
-            yield f"column {column.name}", f"ADD COLUMN {column.definition}{where}"
+            yield f"column {column.name}", f"ADD COLUMN IF NOT EXISTS {column.definition}{where}"
         elif known.type == column.type and known != column:
             yield from _column_alterations(column, known)
         previous = column.name
@@ -141,7 +127,7 @@ def _column_alterations(column: Column, known: Column) -> Iterator[tuple[str, st
     yield f"column {column.name}", f"MODIFY COLUMN {column.definition}"
 
 
-def _immutable(table: Table, found: _Existing) -> Iterator[str]:
+def _immutable(table: Table, found: Existing) -> Iterator[str]:
     for what, wanted, there in (
         ("engine", table.engine, found.engine),
         ("partition key", table.partition_by, found.partition_by),
@@ -153,44 +139,3 @@ def _immutable(table: Table, found: _Existing) -> Iterator[str]:
         known = found.columns.get(column.name)
         if known and known.type != column.type:
             yield f"its column {column.name} is {known.type}, not {column.type}"
-
-
-def _existing(client: Client, database: str) -> dict[str, _Existing]:
-    columns: dict[str, dict[str, Column]] = {}
-    query = (
-        "SELECT table, name, type, comment, compression_codec, default_expression FROM system.columns "
-        "WHERE database = {database:String} ORDER BY table, position"
-    )
-    for table, name, kind, comment, codec, default in client.query(query, {"database": database}).result_rows:
-        bare = codec.removeprefix("CODEC(").removesuffix(")") if codec else ""
-        columns.setdefault(table, {})[name] = Column(name, kind, comment, bare, default)
-    query = (
-        "SELECT name, engine_full, partition_key, sorting_key, comment, as_select FROM system.tables "
-        "WHERE database = {database:String}"
-    )
-    return {
-        name: _Existing(
-            engine=engine.split(" PARTITION BY ")[0],
-            partition_by=partition_key,
-            order_by=sorting_key,
-            ttl=_between(engine, " TTL ", " SETTINGS "),
-            settings=_settings(_between(engine, " SETTINGS ", None)),
-            comment=comment,
-            select=select,
-            columns=columns.get(name, {}),
-        )
-        for name, engine, partition_key, sorting_key, comment, select in client.query(
-            query, {"database": database}
-        ).result_rows
-    }
-
-
-def _between(text: str, start: str, end: str | None) -> str:
-    if start not in text:
-        return ""
-    rest = text.split(start, 1)[1]
-    return rest.split(end, 1)[0] if end else rest
-
-
-def _settings(text: str) -> dict[str, str]:
-    return {name: value.strip() for name, value in re.findall(r"(\w+) = ('[^']*'|[^,]+)", text)}

@@ -79,9 +79,10 @@ def test_a_dry_run_on_empty_servers_names_everything_and_makes_nothing(empty: Se
     assert ended.code == 0, ended.err
     planned = ended.json()
     assert planned["dry_run"] is True
-    assert {change["action"] for change in planned["changes"]} == {"create"}
+    made = [change for change in planned["changes"] if not change["name"].startswith("group ")]
+    assert {change["action"] for change in made} == {"create"}
     # a database, two migrations and the sample; a database, six tables and three views; five topics; four subjects
-    assert len(planned["changes"]) == 4 + 10 + 5 + 4
+    assert len(made) == 4 + 10 + 5 + 4
     assert (databases_of(empty), relations_of(empty), topics_of(empty), versions_of(empty)) == ([], [], [], [])
 
 

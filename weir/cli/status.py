@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from weir.stack.endpoints import Endpoints
 from weir.stack.plan import default_data_dir
@@ -58,7 +58,7 @@ def _say_not_running(folder: Path, as_json: bool) -> None:
 
 
 def _print_table(state: StackState, reports: list[PartReport]) -> None:
-    table = Table("part", "health", "port", "pid", "up", "memory", "address")
+    table = Table("part", "health", "port", "pid", "up", "memory", Column("address", overflow="fold"))
     for report in reports:
         up = "" if report.uptime_seconds is None else str(timedelta(seconds=int(report.uptime_seconds)))
         memory = "" if report.memory_bytes is None else f"{report.memory_bytes // 1_000_000} MB"

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from streams.preflight import check
 from weir.settings import load_settings
 
 _FAUST_LEVELS = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
@@ -15,7 +16,7 @@ _FAUST_LEVELS = {"debug": "debug", "info": "info", "warning": "warn", "error": "
 @click.command(
     name="worker",
     epilog="Example: WEIR_WORKER__WEB_PORT=29411 weir worker\n\n"
-    "Exit codes: 0 stopped, 1 crashed with nothing committed, 2 settings do not fit.",
+    "Exit codes: 0 stopped, 1 crashed with nothing committed, 2 settings, topics or tables do not fit.",
 )
 @click.option(
     "--log-level",
@@ -29,21 +30,11 @@ def command(log_level: str) -> None:
 
     Start as many as there are partitions; they share them, and take over from each other.
     """
-    settings = load_settings()  # exit 2 before anything starts
+    settings = load_settings()
+    check(settings)  # exit 2 before anything is consumed
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # workers scale by partitions and processes
     level, port = _FAUST_LEVELS[log_level], str(settings.worker.web_port)
     os.execv(  # noqa: S606 - our own interpreter, no shell
         sys.executable,
-        [
-            sys.executable,
-            "-m",
-            "faust",
-            "-A",
-            "streams.app",
-            "worker",
-            "-l",
-            level,
-            "--web-port",
-            port,
-        ],
+        [sys.executable, "-m", "faust", "-A", "streams.app", "worker", "-l", level, "--web-port", port],
     )

@@ -24,7 +24,7 @@ RATE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Moment:
-    """What there is to see now. ``metrics`` count from the start of the run; ``host`` has this machine's last values."""
+    """What there is to see now. ``metrics`` count from the start of the run; ``host`` has last values."""
 
     phase: str
     elapsed_seconds: float

@@ -62,9 +62,9 @@ class StageProgress:
     def await_closed(
         self, minutes: Mapping[int, int], hours: Mapping[int, int], deadline: float, tick: Callable[[], bool]
     ) -> bool:
-        """Wait until windows are closed up to these event times (ms) by partition, till ``deadline`` (monotonic) at most.
+        """Wait until windows are closed up to these event times (ms) by partition, at most till ``deadline``.
 
-        ``tick`` is called in between; when it returns True the wait ends with False.
+        ``deadline`` is monotonic. ``tick`` is called in between; when it returns True the wait ends with False.
         """
         while True:
             closed = self.closed()

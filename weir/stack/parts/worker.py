@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weir.stack.child import Command
-from weir.stack.parts.part import Part, http_answers, python
+from weir.stack.parts.part import Part, Run, http_answers, python
 from weir.stack.plan import NEEDS, StackPlan
 
 
@@ -32,11 +32,19 @@ class Worker(Part):
         """All servers."""
         return NEEDS["faust"]
 
+    @property
+    def _folder(self) -> Path:
+        return self.plan.part_dir("worker") / str(self.number + 1)
+
+    def prepare(self, run: Run) -> None:
+        """Make its folder; Faust makes only the last folder of a path."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+
     def command(self) -> Command:
         """The worker, from this environment."""
         environment = {
             "WEIR_WORKER__WEB_PORT": str(self.port),
-            "WEIR_WORKER__DATA_DIR": str(self.plan.part_dir("worker") / str(self.number + 1)),
+            "WEIR_WORKER__DATA_DIR": str(self._folder),
             "POLARS_MAX_THREADS": "1",  # workers scale by processes; Polars reads this when it is imported
         }
         return Command(python("-m", "weir", "worker"), environment=environment, grace_seconds=20.0)

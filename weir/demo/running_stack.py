@@ -1,0 +1,128 @@
+"""The stack that a demo runs on: the one that is up on the data folder, or one that is started for it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+
+from weir.errors import StackError
+from weir.settings import Settings, load_settings
+from weir.stack.console import StartView
+from weir.stack.detached import start_detached
+from weir.stack.downloads import ensure_artifacts
+from weir.stack.endpoints import child_environment
+from weir.stack.extra import require_extra
+from weir.stack.plan import HOST, StackPlan
+from weir.stack.state import StackState, read_state
+from weir.stack.supervisor import Stack
+
+
+class Check(Protocol):
+    """Raises :class:`~weir.errors.StackError` when the stack has ended."""
+
+    def __call__(self) -> None:
+        """Look now."""
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """``worker_urls`` are the workers' web pages; ``started`` says whether the demo started it."""
+
+    plan: StackPlan
+    settings: Settings
+    worker_urls: list[str]
+    started: bool
+    check: Check
+
+
+@contextmanager
+def stack_for_demo(plan: StackPlan, keep_up: bool, console: Console) -> Iterator[RunningStack]:
+    """Use the stack on the plan's folder, or start one by ``plan`` and take it down at the end unless ``keep_up``.
+
+    Raises :class:`~weir.errors.StackError` when it cannot start, has no worker, or another demo uses it.
+    """
+    with _alone(plan.data_dir):
+        state = read_state(plan.data_dir)
+        if state is not None and state.supervisor.process() is not None:
+            console.print(f"Using the stack that is up on {plan.data_dir}.", soft_wrap=True)
+            yield _attached(state)
+        elif keep_up:
+            require_extra()
+            cache = ensure_artifacts(console)
+            with StartView(console) as view:
+                start_detached(plan, cache, view)
+            yield _described(plan, started=True, check=lambda: _check_supervisor(plan.data_dir))
+        else:
+            with _own_stack(plan, console) as stack:
+                yield _described(plan, started=True, check=stack.check)
+                console.print("Taking the stack down; its data stays.")
+
+
+@contextmanager
+def _own_stack(plan: StackPlan, console: Console) -> Iterator[Stack]:
+    require_extra()
+    view = StartView(console)
+    stack = Stack(plan, ensure_artifacts(console), view)
+    with view:
+        stack.start()
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Two demos at once would send readings of the same devices and each would find the other's."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "demo.lock").open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"A demo already runs on {data_dir}; wait for its end or choose --data-dir.") from None
+        yield
+
+
+def _attached(state: StackState) -> RunningStack:
+    plan = state.plan
+    if not state.ready:
+        raise StackError(f"The stack on {plan.data_dir} is still starting; try again in a few seconds.")
+    if not plan.has("faust"):
+        raise StackError(
+            f"The stack on {plan.data_dir} runs without a worker; stop it with `weir down` and start it anew, "
+            "or let `weir demo` start it."
+        )
+    return _described(plan, started=False, check=lambda: _check_supervisor(plan.data_dir))
+
+
+def _check_supervisor(data_dir: Path) -> None:
+    state = read_state(data_dir)
+    if state is None or state.supervisor.process() is None:
+        raise StackError(f"The stack on {data_dir} went down during the demo; see `weir status`.")
+
+
+def _described(plan: StackPlan, started: bool, check: Check) -> RunningStack:
+    urls = [f"http://{HOST}:{plan.port('faust') + number}" for number in range(plan.workers)]
+    return RunningStack(plan, _settings_of(plan), urls, started, check)
+
+
+def _settings_of(plan: StackPlan) -> Settings:
+    """The settings that the stack's own children have."""
+    before = dict(os.environ)
+    try:
+        _replace_environment(child_environment(plan))
+        return load_settings()
+    finally:
+        _replace_environment(before)
+
+
+def _replace_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
