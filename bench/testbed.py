@@ -109,7 +109,7 @@ def running_testbed(data_dir: Path | None, port_base: int, console: Console) -> 
 
 @contextmanager
 def fresh_namespace(testbed: Testbed) -> Iterator[Settings]:
-    """Settings of a new namespace whose topics, schemas and databases exist; all but the schemas is dropped at the end."""
+    """Settings of a new namespace with its topics, schemas and databases; all but the schemas is dropped at the end."""
     write_settings(testbed.plan)
     settings = testbed.settings(f"bench-{os.getpid()}-{secrets.token_hex(3)}")
     migrate(settings)

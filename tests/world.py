@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import psycopg
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AlterConfigOpType as Op  # type: ignore[attr-defined]  # it has no __all__
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -80,12 +81,27 @@ def world_on(stack: StackUnderTest, folder: Path, changes: Changes | None = None
     world = World(_settings(stack.settings, folder, changes or {}), folder)
     try:
         migrate(world.settings)
+        _notice_death_soon(world.settings)
         yield world
     finally:
         try:
             world.stop_workers()
         finally:
             _drop(world.settings)
+
+
+SESSION_MS = 5_000
+"""Silence after which a killed worker's partitions go to another; the broker's default is 45 s."""
+
+
+def _notice_death_soon(settings: Settings) -> None:
+    admin = AdminClient(kafka_client_config(settings.kafka))
+    wanted = {"consumer.session.timeout.ms": SESSION_MS, "consumer.heartbeat.interval.ms": SESSION_MS // 5}
+    for stage in ("readings", "aggregates_1m", "aggregates_1h"):
+        entries = [ConfigEntry(name, str(value), incremental_operation=Op.SET) for name, value in wanted.items()]
+        group = ConfigResource(ResourceType.GROUP, f"{settings.namespace}.{stage}", incremental_configs=entries)
+        for answer in admin.incremental_alter_configs([group], request_timeout=10.0).values():
+            answer.result()
 
 
 def _settings(base: Settings, folder: Path, changes: Changes) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -29,11 +28,9 @@ class Cluster:
 
     def __init__(self, settings: KafkaSettings) -> None:
         """Connects on the first request."""
-        quiet = logging.getLogger("weir.kafka.admin")  # librdkafka else writes every refused connection to stderr
-        quiet.addHandler(logging.NullHandler())
-        quiet.propagate = False
         self._settings = settings
-        self._admin = AdminClient(kafka_client_config(settings), logger=quiet)
+        # librdkafka else writes a line to stderr for every refused connection, beside our one sentence
+        self._admin = AdminClient(kafka_client_config(settings) | {"log_level": 0})
 
     def partition_counts(self, names: list[str]) -> dict[str, int]:
         """Partitions of those of ``names`` that exist."""

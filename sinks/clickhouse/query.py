@@ -29,7 +29,10 @@ _SETTINGS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to ask: ``params`` fill ``{name:Type}`` in the SQL, ``row_limit`` cuts the rows of a SELECT."""
+    """What to ask: ``params`` fill ``{name:Type}`` in the SQL.
+
+    ``row_limit`` cuts the rows of the result (and those of an INSERT … SELECT: give none when writing).
+    """
 
     sql: str
     params: Mapping[str, str]
@@ -57,7 +60,7 @@ def asking(client: Client, settings: ClickHouseSettings, question: Question) -> 
     server's code, name and words, :class:`TransientError` when it is away or busy.
     """
     limits: dict[str, Any] = {} if question.write else {"readonly": 2}
-    if question.row_limit is not None and not question.write:
+    if question.row_limit is not None:
         limits["limit"] = question.row_limit
     began = time.monotonic()
     try:

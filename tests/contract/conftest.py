@@ -19,11 +19,11 @@ from tests.free_ports import free_port
 class ClickHouseProcess:
     """The embedded server as a child process on ``path``."""
 
-    def __init__(self, path: Path) -> None:
-        """Start it and wait until it answers."""
+    def __init__(self, path: Path, *options: str) -> None:
+        """Start it with more command line ``options`` and wait until it answers."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "weir.stack.clickhouse", "--path", str(path), "--port", str(port)]
+        command = [sys.executable, "-m", "weir.stack.clickhouse", "--path", str(path), "--port", str(port), *options]
         self.log = path.parent / f"{path.name}-{uuid.uuid4().hex}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)

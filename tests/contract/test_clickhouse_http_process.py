@@ -97,8 +97,9 @@ def test_a_select_stops_when_its_reader_goes_away(tmp_path: Path, servers: list[
         "SELECT count() FROM system.processes WHERE query LIKE '%system.numbers%' AND query NOT LIKE '%processes%'"
     )
     with httpx.stream("POST", servers[0].url, content=sql, timeout=30) as response:
-        next(response.iter_bytes())
-        wait_until(lambda: post(servers[0], running) == "1\n", "the query is seen to run", seconds=10)
+        chunks = response.iter_bytes()  # httpx closes the response with the last reference to this
+        next(chunks)
+        assert post(servers[0], running) == "1\n"
     wait_until(lambda: post(servers[0], running) == "0\n", "the abandoned query has stopped", seconds=10)
 
 
@@ -141,6 +142,43 @@ def test_the_engine_answers_in_utc_whatever_the_zone_of_the_machine(
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     servers.append(ClickHouseProcess(tmp_path / "data"))
     assert post(servers[0], "SELECT timezone(), toDateTime(0)") == "UTC\t1970-01-01 00:00:00\n"
+
+
+def test_too_many_queries_at_once_are_told_to_come_back(tmp_path: Path, servers: list[ClickHouseProcess]) -> None:
+    servers.append(ClickHouseProcess(tmp_path / "data", "--max-running", "1", "--max-waiting", "1"))
+    slow = [threading.Thread(target=post, args=(servers[0], "SELECT sleep(1)")) for _ in range(2)]
+    for query in slow:
+        query.start()
+    time.sleep(0.5)
+    refused = httpx.post(servers[0].url, content="SELECT 1")
+    assert (refused.status_code, refused.headers["X-ClickHouse-Exception-Code"]) == (503, "202")
+    assert httpx.get(f"{servers[0].url}/ping").text == "Ok.\n"
+    for query in slow:
+        query.join()
+    assert post(servers[0], "SELECT 1") == "1\n"
+
+
+def test_a_query_without_end_does_not_hold_up_the_stop(tmp_path: Path, servers: list[ClickHouseProcess]) -> None:
+    servers.append(ClickHouseProcess(tmp_path / "data", "--grace-seconds", "1"))
+    post(servers[0], CREATE)
+    post(servers[0], INSERT, block(0, 10))
+    endless = "SELECT count() FROM system.numbers WHERE NOT ignore(sipHash64(number)) SETTINGS max_threads = 1"
+
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(httpx.post(servers[0].url, content=endless, timeout=30).status_code)
+
+    reader = threading.Thread(target=ask)
+    reader.start()
+    wait_until(lambda: post(servers[0], "SELECT count() FROM system.processes") == "2\n", "the query runs")
+    started = time.monotonic()
+    assert servers[0].stop() == 0
+    assert time.monotonic() - started < 10
+    reader.join()
+    assert statuses == [500]
+    servers.append(ClickHouseProcess(tmp_path / "data"))
+    assert post(servers[1], "SELECT count() FROM t") == "10\n"
 
 
 def second_start(*arguments: str) -> subprocess.CompletedProcess[str]:

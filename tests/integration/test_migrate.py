@@ -19,9 +19,10 @@ from connectors.postgres.metadata import metadata_version
 from connectors.registry import Registry
 from sinks.clickhouse.client import connect
 from tests.free_ports import free_port
+from tests.one_server import nowhere
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment
 from tests.weir_command import weir
-from tests.world import World, _drop, _settings
+from tests.world import World, _drop
 from weir.change import Change
 from weir.cli.migrate import migrate
 from weir.errors import ConfigError
@@ -32,9 +33,9 @@ VIEWS = ["aggregates_1h", "aggregates_1m", "readings"]
 
 
 @pytest.fixture
-def empty(stack: StackUnderTest, tmp_path: Path) -> Iterator[Settings]:
+def empty(stack: StackUnderTest) -> Iterator[Settings]:
     """Settings whose databases, topics and subjects do not exist yet."""
-    settings = _settings(stack.settings, tmp_path, {})
+    settings = nowhere(stack)
     yield settings
     _drop(settings)
 
@@ -209,7 +210,12 @@ def test_an_older_table_is_brought_up_to_date_and_keeps_its_rows(world: World) -
     ):
         client.command(f"ALTER TABLE {database}.agg_1m {alteration}")
     client.command(f"CREATE OR REPLACE VIEW {database}.readings AS SELECT 1 AS one")
-    changes = {change.name: change for change in migrate(settings)}
+    definition = client.command(f"SHOW CREATE TABLE {database}.agg_1m")
+    planned = migrate(settings, dry_run=True)
+    assert client.command(f"SHOW CREATE TABLE {database}.agg_1m") == definition
+    done = migrate(settings)
+    assert done == planned
+    changes = {change.name: change for change in done}
     assert changes["agg_1m"].action == "alter"
     assert changes["agg_1m"].detail == (
         "column fw_ver, column count, column sum, column retention_days, TTL, "

@@ -110,6 +110,24 @@ def test_a_long_answer_is_cut_on_the_screen_and_says_so(shared: World) -> None:
     assert len(whole.out.splitlines()) == 1 + 5000
 
 
+def test_a_format_clause_gets_every_row(shared: World) -> None:
+    ended = weir(shared.environment, "query", "SELECT number FROM numbers(5000) FORMAT TSV")
+    assert len(ended.out.splitlines()) == 5000
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count() FROM (SELECT number FROM numbers(5000))",
+        "WITH big AS (SELECT number FROM numbers(5000)) SELECT count() FROM big",
+        "SELECT count() FROM numbers(5000) WHERE number IN (SELECT number FROM numbers(5000))",
+        "SELECT (SELECT count() FROM (SELECT number FROM numbers(2500) UNION ALL SELECT number FROM numbers(2500)))",
+    ],
+)
+def test_only_the_rows_on_the_screen_are_cut_and_never_what_is_counted(shared: World, sql: str) -> None:
+    assert weir(shared.environment, "query", sql).out.split()[-1] == "5000"
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -3,15 +3,24 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from connectors.registry import NEGATIVE_SECONDS, Registry
 from schemas import load_schema, load_schema_text
 from tests.free_ports import free_port
-from tests.world import World
+from tests.one_server import registered_contracts
+from tests.stack_under_test import StackUnderTest
 from weir.errors import ConfigError, PoisonError, TransientError
-from weir.settings import RegistrySettings
+from weir.settings import RegistrySettings, Settings
+
+
+@pytest.fixture(scope="module")
+def settings(stack: StackUnderTest) -> Iterator[Settings]:
+    """Of a namespace whose contracts are registered, shared by the tests of this file."""
+    with registered_contracts(stack) as (_, found):
+        yield found
 
 
 class FakeClock:
@@ -26,9 +35,9 @@ def schema_named(name: str) -> str:
     return json.dumps({"type": "record", "name": name, "fields": [{"name": "a", "type": "long"}]})
 
 
-def test_a_registered_schema_comes_back_by_its_id(world: World) -> None:
-    subject = f"{world.settings.topics.readings}-value"
-    with Registry(world.settings.registry) as registry:
+def test_a_registered_schema_comes_back_by_its_id(settings: Settings) -> None:
+    subject = f"{settings.topics.readings}-value"
+    with Registry(settings.registry) as registry:
         latest = registry.latest(subject)
         assert latest is not None
         assert latest.version == 1
@@ -38,19 +47,19 @@ def test_a_registered_schema_comes_back_by_its_id(world: World) -> None:
         assert registry.latest(f"{subject}-nothing") is None
 
 
-def test_a_schema_that_was_read_once_needs_the_registry_no_more(world: World) -> None:
-    registry = Registry(world.settings.registry)
-    latest = registry.latest(f"{world.settings.topics.alerts}-value")
+def test_a_schema_that_was_read_once_needs_the_registry_no_more(settings: Settings) -> None:
+    registry = Registry(settings.registry)
+    latest = registry.latest(f"{settings.topics.aggregates_1m}-value")
     assert latest is not None
     first = registry.schema(latest.id)
     registry.close()
     assert registry.schema(latest.id) is first
 
 
-def test_an_unknown_id_is_poison_and_is_asked_for_again_after_some_seconds(world: World) -> None:
+def test_an_unknown_id_is_poison_and_is_asked_for_again_after_some_seconds(settings: Settings) -> None:
     clock = FakeClock()
-    with Registry(world.settings.registry, clock) as registry:
-        subject = f"{world.settings.namespace}.later-value"
+    with Registry(settings.registry, clock) as registry:
+        subject = f"{settings.namespace}.later-value"
         newest = registry.register(subject, schema_named("First"))
         coming = newest + 1
         while True:
@@ -61,17 +70,17 @@ def test_an_unknown_id_is_poison_and_is_asked_for_again_after_some_seconds(world
                 assert str(coming) in error.detail
                 break
             coming += 1  # somebody else on this registry was quicker
-        second = f"{world.settings.namespace}.second-value"
-        given = registry.register(second, schema_named(f"Second{world.settings.namespace}"))
+        second = f"{settings.namespace}.second-value"
+        given = registry.register(second, schema_named(f"Second{settings.namespace}"))
         if given != coming:
             pytest.fail(f"expected id {coming} for the next schema, the registry gave {given}")
         with pytest.raises(PoisonError):
             registry.schema(coming)
         clock.now += NEGATIVE_SECONDS + 0.1
-        assert registry.schema(coming)["name"] == f"Second{world.settings.namespace}"
+        assert registry.schema(coming)["name"] == f"Second{settings.namespace}"
 
 
-def test_schemas_with_maps_and_wide_unions_can_be_read(world: World) -> None:
+def test_schemas_with_maps_and_wide_unions_can_be_read(settings: Settings) -> None:
     schema = {
         "type": "record",
         "name": "Wide",
@@ -80,16 +89,16 @@ def test_schemas_with_maps_and_wide_unions_can_be_read(world: World) -> None:
             {"name": "value", "type": ["null", "long", "string"]},
         ],
     }
-    with Registry(world.settings.registry) as registry:
-        schema_id = registry.register(f"{world.settings.namespace}.wide-value", json.dumps(schema))
+    with Registry(settings.registry) as registry:
+        schema_id = registry.register(f"{settings.namespace}.wide-value", json.dumps(schema))
         assert registry.schema(schema_id) == schema
 
 
-def test_an_incompatible_schema_is_refused_in_the_registrys_own_words(world: World) -> None:
-    subject = f"{world.settings.topics.readings}-value"
+def test_an_incompatible_schema_is_refused_in_the_registrys_own_words(settings: Settings) -> None:
+    subject = f"{settings.topics.readings}-value"
     broken = load_schema("Reading")
     broken["fields"].append({"name": "brand_new", "type": "string"})
-    with Registry(world.settings.registry) as registry:
+    with Registry(settings.registry) as registry:
         assert registry.incompatibilities(subject, load_schema_text("Reading")) == []
         assert registry.incompatibilities(subject, json.dumps(broken))
         with pytest.raises(ConfigError, match=r"\(409\)"):
@@ -98,20 +107,20 @@ def test_an_incompatible_schema_is_refused_in_the_registrys_own_words(world: Wor
             registry.register(subject, "{not json")
 
 
-def test_a_compatible_schema_becomes_the_next_version(world: World) -> None:
-    subject = f"{world.settings.topics.readings}-value"
-    grown = load_schema("Reading")
+def test_a_compatible_schema_becomes_the_next_version(settings: Settings) -> None:
+    subject = f"{settings.topics.alerts}-value"
+    grown = load_schema("Alert")
     grown["fields"].append({"name": "extra", "type": ["null", "string"], "default": None, "doc": "More."})
-    with Registry(world.settings.registry) as registry:
+    with Registry(settings.registry) as registry:
         schema_id = registry.register(subject, json.dumps(grown))
         latest = registry.latest(subject)
         assert latest is not None
         assert (latest.id, latest.version) == (schema_id, 2)
 
 
-def test_threads_may_share_one_registry(world: World) -> None:
-    with Registry(world.settings.registry) as registry:
-        latest = registry.latest(f"{world.settings.topics.readings}-value")
+def test_threads_may_share_one_registry(settings: Settings) -> None:
+    with Registry(settings.registry) as registry:
+        latest = registry.latest(f"{settings.topics.readings}-value")
         assert latest is not None
         found: list[object] = []
         threads = [threading.Thread(target=lambda: found.append(registry.schema(latest.id))) for _ in range(16)]
@@ -132,10 +141,10 @@ def test_a_registry_that_is_away_is_asked_a_few_times_and_then_given_up() -> Non
     assert time.monotonic() - began < 10
 
 
-def test_a_url_that_is_no_registry_is_the_configuration(world: World) -> None:
+def test_a_url_that_is_no_registry_is_the_configuration(settings: Settings) -> None:
     with Registry(RegistrySettings(url="not-a-url")) as registry, pytest.raises(ConfigError, match="REGISTRY__URL"):
         registry.latest("x")
-    ping = f"{world.settings.clickhouse.url}/ping?"
+    ping = f"{settings.clickhouse.url}/ping?"
     with (
         Registry(RegistrySettings(url=ping)) as registry,
         pytest.raises(ConfigError, match="as a schema registry does"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import tarfile
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +75,11 @@ def repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
     server.shutdown()
     thread.join()
     server.server_close()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ResourceWarning
+        )  # jgo leaves the response of a refused download to the collector
+        gc.collect()
 
 
 def locked(name: str, content: bytes, classifier: str, packaging: str) -> Artifact:

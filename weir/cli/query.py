@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import IO
 
 import click
@@ -62,10 +63,15 @@ def command(sql: str | None, format_name: str, params: tuple[str, ...], source: 
     client = connect(settings, database=True)
     try:
         with asking(client, settings, question) as answer:
-            if format_name == "pretty" and answer.format == FORMAT:
+            if answer.format == FORMAT and format_name == "pretty":
                 _print_table(answer)
-            else:
+                return
+            if question.row_limit is None:
                 _pass_on(answer)
+                return
+        # a FORMAT clause in the SQL has won over the table: what it asks for comes whole
+        with asking(client, settings, replace(question, row_limit=None)) as answer:
+            _pass_on(answer)
     finally:
         client.close()
 
@@ -82,7 +88,7 @@ def _question(
     for name, equals, _ in pairs:
         if not equals or not name.isidentifier():
             raise UsageError(f"--param takes NAME=VALUE, not {name}{equals}.")
-    limit = MAX_ROWS + 1 if format_name == "pretty" else None
+    limit = MAX_ROWS + 1 if format_name == "pretty" and not write else None
     values = {name: value for name, _, value in pairs}
     return Question(text.strip(), values, FORMATS.get(format_name.lower(), format_name), write, limit)
 

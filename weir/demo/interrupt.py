@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
-Handler = signal._HANDLER
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Interrupt:

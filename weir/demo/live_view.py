@@ -18,6 +18,7 @@ from weir.demo.latency import quantile
 from weir.demo.worker_metrics import WorkerMetrics
 
 LINE_SECONDS = 5.0
+WAITING_LINE_SECONDS = 15.0
 RATE_SECONDS = 5.0
 """Rates are taken over the last seconds, so that a flush now and then does not make them jump."""
 
@@ -46,6 +47,7 @@ class LiveView:
         self._live: Live | None = None
         self._recent: deque[tuple[float, int, int]] = deque()
         self._line_at = 0.0
+        self._line_sent = 0
         self._phase = ""
 
     def __enter__(self) -> LiveView:
@@ -73,8 +75,9 @@ class LiveView:
             self._live.update(_picture(moment, *rates))
             return
         now = time.monotonic()
-        if now - self._line_at >= LINE_SECONDS or moment.phase != self._phase:
-            self._line_at, self._phase = now, moment.phase
+        patience = LINE_SECONDS if moment.sent > self._line_sent else WAITING_LINE_SECONDS
+        if now - self._line_at >= patience or moment.phase != self._phase:
+            self._line_at, self._line_sent, self._phase = now, moment.sent, moment.phase
             self._console.print(_line(moment, *rates), soft_wrap=True, markup=False)
 
     def _rates(self, moment: Moment) -> tuple[float, float]:

@@ -32,7 +32,7 @@ class StageProgress:
 
     def __init__(self, settings: Settings) -> None:
         """Connects at the first question."""
-        client = kafka_client_config(settings.kafka)
+        client = {**kafka_client_config(settings.kafka), "log_level": 0}
         self._settings = settings
         self._admin = AdminClient(client)
         self._consumer = Consumer({**client, "group.id": f"{settings.namespace}.demo", "enable.auto.commit": False})
@@ -52,7 +52,7 @@ class StageProgress:
         """Wait until all stages have stored what lies below ``ends`` in the readings topic, and what came of it."""
         deadline = time.monotonic() + seconds
         topics = self._settings.topics
-        chain = (
+        chain: tuple[tuple[str, str, Callable[[], Mapping[int, int]]], ...] = (
             (READINGS, topics.readings, lambda: ends),
             (AGGREGATES_1M, topics.aggregates_1m, lambda: self._ends(topics.aggregates_1m)),
             (AGGREGATES_1H, topics.aggregates_1h, lambda: self._ends(topics.aggregates_1h)),

@@ -36,7 +36,7 @@ _LATEST = """
 SELECT toString(sensor) AS name, toString(unit), formatDateTime(window_start, '%H:%i', 'UTC'), count, avg, min, max,
        last, stddev
 FROM aggregates_1m WHERE org_id = {org:String} AND device_id = {device:String}
-  AND window_start >= fromUnixTimestamp64Milli({since:Int64})
+  AND window_end > fromUnixTimestamp64Milli({since:Int64})
 ORDER BY name, window_start DESC LIMIT 1 BY name
 """
 
@@ -94,6 +94,14 @@ class StoredRun:
     def latest_minutes(self, device_id: str, since_ms: int) -> list[LatestMinute]:
         """The newest 1-minute aggregate of each sensor of a device."""
         return [LatestMinute(*row) for row in self._ask(_LATEST, since=since_ms, device=device_id)]
+
+    def rows_since(self, since_ms: int) -> dict[str, int]:
+        """Rows of each view that are of the organisation, with event times (or windows that end) after ``since_ms``."""
+        rows = {}
+        for view, time in (("readings", "ts"), ("aggregates_1m", "window_end"), ("aggregates_1h", "window_end")):
+            query = f"SELECT count() FROM {view} WHERE {_MINE.replace('{time}', time)}"  # noqa: S608 - our own names
+            rows[view] = int(self._ask(query, since=since_ms)[0][0])
+        return rows
 
     def rows_in_all(self) -> dict[str, int]:
         """Rows of each view, of all organisations and times."""

@@ -44,7 +44,7 @@ class MetricsPages:
 
     def __init__(self, urls: Sequence[str], settings: Settings) -> None:
         """``urls`` are the workers' web pages."""
-        self._urls = [f"{url}/metrics/" for url in urls]
+        self._urls = [f"{url}/metrics" for url in urls]
         self._stream = f"{settings.namespace}.readings"
         self._topic = settings.topics.readings
         # the workers are on this machine, behind no proxy

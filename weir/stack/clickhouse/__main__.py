@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,10 +18,6 @@ from weir.stack.clickhouse.server import Server
 
 log = logging.getLogger("weir.clickhouse")
 
-GRACE_SECONDS = 30
-"""How long queries may go on after a signal; what is not acknowledged by then was never promised."""
-
-MAX_RUNNING, MAX_WAITING = 32, 256
 MAX_HEAD_BYTES = 1 << 20  # the server's http_max_uri_size
 
 
@@ -29,37 +26,38 @@ def main() -> int:
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        serve(arguments.path, arguments.host, arguments.port)
+        serve(arguments)
     except WeirError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def serve(path: Path, host: str, port: int) -> None:
+def serve(arguments: argparse.Namespace) -> None:
     """Open the engine on ``path`` and answer on ``host``:``port`` until SIGTERM or SIGINT.
 
     Raises :class:`~weir.errors.StackError` if the directory or the port is not to be had.
     """
+    path, host, port = arguments.path, arguments.host, arguments.port
     listener = _listen(host, port)
     try:
         engine = Engine(path)
     except WeirError:
         listener.close()
         raise
-    server = Server(engine, MAX_RUNNING, MAX_WAITING)
+    server = Server(engine, arguments.max_running, arguments.max_waiting)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn sends the signal again after it has shut down
     log.info("ClickHouse %s answers on http://%s:%d from %s.", engine.version, host, port, path)
-    try:
-        uvicorn.Server(_config(server)).run(sockets=[listener])
-    finally:
-        server.close()
-        engine.close()
-        log.info("ClickHouse has stopped.")
+    uvicorn.Server(_config(server, arguments.grace_seconds)).run(sockets=[listener])
+    if not server.close(timeout_seconds=1):
+        log.warning("ClickHouse stops while queries still run; none of them was acknowledged.")
+        os._exit(0)  # Python would wait for their threads; what was acknowledged is on disk
+    engine.close()
+    log.info("ClickHouse has stopped.")
 
 
-def _config(server: Server) -> uvicorn.Config:
+def _config(server: Server, grace_seconds: int) -> uvicorn.Config:
     return uvicorn.Config(
         server,
         interface="asgi3",
@@ -68,7 +66,7 @@ def _config(server: Server) -> uvicorn.Config:
         log_level="critical",  # its errors are answers broken off on purpose; ours are logged here
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
@@ -94,6 +92,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--path", type=Path, required=True, help="data directory")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    parser.add_argument("--max-running", type=int, default=32, help="queries that run at once")
+    parser.add_argument("--max-waiting", type=int, default=256, help="queries that wait for them; beyond: code 202")
+    parser.add_argument("--grace-seconds", type=int, default=30, help="how long queries may go on after a signal")
     return parser.parse_args()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import Any
 
@@ -41,7 +41,7 @@ class Server:
         self._sessions = Sessions()
         self._limit = max_running + max_waiting
         self._threads = ThreadPoolExecutor(max_workers=max_running, thread_name_prefix="query")
-        self._queries = 0
+        self._queries: set[Future[None]] = set()
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -59,10 +59,13 @@ class Server:
         else:
             await _send_text(send, 501, f"The method {method} is not known here; use GET or POST.\n")
 
-    def close(self) -> None:
-        """Wait for running queries and end every session; the engine stays open."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    def close(self, timeout_seconds: float) -> bool:
+        """End every session once no query runs, and return True; False if some still run after ``timeout_seconds``."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if wait(set(self._queries), timeout_seconds).not_done:
+            return False
         self._sessions.close()
+        return True
 
     async def _query(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -73,12 +76,12 @@ class Server:
         try:
             request, body = await self._read(scope, parameters, receive)
             answer = Answer(self._engine, request.query_id, reply)
-            self._admit()
-            try:
-                lease = self._sessions.acquire(request.session) if request.session else None
-                await loop.run_in_executor(self._threads, self._work, request, body, answer, lease)
-            finally:
-                self._queries -= 1
+            self._check_load()
+            lease = self._sessions.acquire(request.session) if request.session else None
+            work = self._threads.submit(self._work, request, body, answer, lease)
+            self._queries.add(work)
+            work.add_done_callback(self._queries.discard)
+            await asyncio.wrap_future(work)
         except ClientGoneError:
             log.info("A client went away before its answer was complete.")
         except ClickHouseError as error:
@@ -88,12 +91,11 @@ class Server:
                 lease.release()
             reply.close()
 
-    def _admit(self) -> None:
-        if self._queries >= self._limit:
+    def _check_load(self) -> None:
+        if len(self._queries) >= self._limit:
             raise ClickHouseError(
                 TOO_MANY_SIMULTANEOUS_QUERIES, f"Too many simultaneous queries. Maximum: {self._limit}; try again later"
             )
-        self._queries += 1
 
     async def _read(
         self, scope: Mapping[str, Any], parameters: dict[str, str], receive: Receive
@@ -121,9 +123,7 @@ class Server:
             result = Execution(self._engine, request, data).run(lease)
             with closing(result):
                 answer.send_result(request, result)
-        except (ClickHouseError, ClientGoneError):
-            raise
-        except BrokenAnswerError:
+        except (ClickHouseError, ClientGoneError, BrokenAnswerError):
             raise
         except Exception as error:
             log.exception("A query failed in this process, not in the engine.")
