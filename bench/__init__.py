@@ -1,1 +1,1 @@
-"""TODO."""
+"""Benchmarks: every figure beside a ceiling measured in the same run."""

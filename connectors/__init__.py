@@ -1,1 +1,1 @@
-"""TODO."""
+"""What brings data and metadata in: Kafka, the schema registry, Postgres."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where results go."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import KafkaError, Message, Producer
 from fastavro import parse_schema, schemaless_writer
@@ -38,12 +38,22 @@ class Sender:
         self.sent: list[Sent] = []
         self.acknowledged: list[Acknowledged] = []
         self._topic = settings.topics.readings
-        self._producer = Producer({**kafka_client_config(settings.kafka), "enable.idempotence": True, "linger.ms": 200})
+        config = {"enable.idempotence": True, "linger.ms": 200, "log_level": 0}
+        self._producer = Producer(kafka_client_config(settings.kafka) | config)
         with Registry(settings.registry) as registry:
             latest = registry.latest(value_subject(self._topic))
         assert latest is not None
         self.schema_id = latest.id
         self._failed: list[KafkaError] = []
+
+    def __enter__(self) -> Self:
+        """The sender itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the broker; what was not flushed is thrown away."""
+        self._producer.purge()
+        self._producer.close()
 
     def reading(
         self, device_id: str, sensor: str, ts: int, value: float | None = None, *, partition: int = -1, **fields: Any

@@ -23,6 +23,7 @@ class WorkerProcess:
 
     def __init__(self, number: int, web_port: int, environment: Mapping[str, str], folder: Path) -> None:
         """Start it with exactly ``environment``; its log is ``worker-<number>.log`` in ``folder``."""
+        self._ending = False
         self.url = f"http://127.0.0.1:{web_port}"
         self.log_file = folder / f"worker-{number}.log"
         command = Command([sys.executable, "-m", "weir", "worker", "--log-level", "info"], grace_seconds=20.0)
@@ -43,13 +44,17 @@ class WorkerProcess:
         """All that it has written."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
+    def check(self) -> None:
+        """Fail with the end of its log when it has ended and nobody asked it to."""
+        if self.exit_code is not None and not self._ending:
+            raise AssertionError(f"The worker ended with exit code {self.exit_code}:\n{self.log[-4000:]}")
+
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Wait until its web page answers and it was assigned a partition of every topic it reads."""
         wait_until(lambda: self._page() and self._reads(), f"worker {self.pid} is ready", seconds)
 
     def _page(self) -> bool:
-        if self.exit_code is not None:
-            raise AssertionError(f"The worker ended with exit code {self.exit_code}:\n{self.log[-4000:]}")
+        self.check()
         try:
             return httpx.get(f"{self.url}/", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
@@ -65,10 +70,12 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Ask it to stop and wait for its end; nothing happens when it has ended."""
+        self._ending = True
         self._child.request_stop()
         self._child.wait_stopped()
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
+        self._ending = True
         os.kill(self.pid, signal.SIGKILL)
         wait_until(lambda: self.exit_code is not None, f"worker {self.pid} is gone", 10.0)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
-from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
-from confluent_kafka.admin import AlterConfigOpType as Op  # type: ignore[attr-defined]  # it has no __all__
+from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -21,10 +20,15 @@ from connectors.kafka.client import kafka_client_config
 from sinks.clickhouse.client import connect
 from tests.free_ports import free_port
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment, settings_from
+from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess
 from weir.cli.migrate import migrate
 from weir.settings import Settings
 
+SESSION_SECONDS = 5.0
+"""Silence after which a killed worker's partitions go to another; the default of 45 s would be waited for in tests."""
+
+Answer = TypeVar("Answer")
 Changes = Mapping[str, Mapping[str, object]]
 
 
@@ -69,6 +73,16 @@ class World:
             worker.wait_ready()
         return worker
 
+    def wait(self, ask: Callable[[], Answer], what: str, seconds: float = 30.0) -> Answer:
+        """As :func:`tests.waiting.wait_until`, but ends at once, with the log, when a worker has crashed."""
+
+        def ask_or_fail() -> Answer:
+            for worker in self.workers:
+                worker.check()
+            return ask()
+
+        return wait_until(ask_or_fail, what, seconds)
+
     def stop_workers(self) -> None:
         """Stop every worker that runs, in order."""
         for worker in self.workers:
@@ -81,27 +95,12 @@ def world_on(stack: StackUnderTest, folder: Path, changes: Changes | None = None
     world = World(_settings(stack.settings, folder, changes or {}), folder)
     try:
         migrate(world.settings)
-        _notice_death_soon(world.settings)
         yield world
     finally:
         try:
             world.stop_workers()
         finally:
             _drop(world.settings)
-
-
-SESSION_MS = 5_000
-"""Silence after which a killed worker's partitions go to another; the broker's default is 45 s."""
-
-
-def _notice_death_soon(settings: Settings) -> None:
-    admin = AdminClient(kafka_client_config(settings.kafka))
-    wanted = {"consumer.session.timeout.ms": SESSION_MS, "consumer.heartbeat.interval.ms": SESSION_MS // 5}
-    for stage in ("readings", "aggregates_1m", "aggregates_1h"):
-        entries = [ConfigEntry(name, str(value), incremental_operation=Op.SET) for name, value in wanted.items()]
-        group = ConfigResource(ResourceType.GROUP, f"{settings.namespace}.{stage}", incremental_configs=entries)
-        for answer in admin.incremental_alter_configs([group], request_timeout=10.0).values():
-            answer.result()
 
 
 def _settings(base: Settings, folder: Path, changes: Changes) -> Settings:
@@ -111,6 +110,7 @@ def _settings(base: Settings, folder: Path, changes: Changes) -> Settings:
     values["postgres"]["dsn"] = make_conninfo(base.postgres.dsn.get_secret_value(), dbname=token)
     values["clickhouse"]["database"] = token
     values["worker"] |= {"web_port": free_port(), "data_dir": folder / "worker"}
+    values["stream"]["session_timeout_seconds"] = SESSION_SECONDS
     for group, wanted in changes.items():
         values[group] |= wanted
     return settings_from(values)

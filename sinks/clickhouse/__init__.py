@@ -1,1 +1,1 @@
-"""TODO."""
+"""ClickHouse: tables and views, the exactly-once writer, and what reads back."""

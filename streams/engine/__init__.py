@@ -1,1 +1,1 @@
-"""TODO."""
+"""The engine: blocks of one partition, codec, windows, checkpoint. It knows nothing of devices."""

@@ -16,7 +16,6 @@ from schemas import FOLDER, load_schema
 from tests.sender import Sender, framed
 from tests.stack_under_test import StackUnderTest
 from tests.stored import Letter, dead_letters, stored_readings, stored_windows
-from tests.waiting import wait_until
 from tests.world import World, world_on
 from weir.settings import Settings
 from weir.verify.compare import StoredWindow, compare_readings, compare_windows
@@ -41,9 +40,10 @@ def line(stack: StackUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def sender(line: World) -> Sender:
+def sender(line: World) -> Iterator[Sender]:
     """Sends to the shared world."""
-    return Sender(line.settings)
+    with Sender(line.settings) as sender:
+        yield sender
 
 
 def now_ms() -> int:
@@ -58,24 +58,24 @@ def minute_before(minutes: int) -> int:
 def assert_stored_and_aggregated(line: World, sender: Sender, device: str) -> None:
     """Wait until everything acknowledged is stored once and every minute of it equals the recomputation."""
     expected = expected_readings(sender.acknowledged)
-    wait_until(lambda: len(stored_readings(line, device)) >= len(expected), f"{len(expected)} readings are stored")
+    line.wait(lambda: len(stored_readings(line, device)) >= len(expected), f"{len(expected)} readings are stored")
     assert compare_readings(expected, stored_readings(line, device)) == []
     minutes = expected_windows(expected, MINUTE_MS)
-    wait_until(
+    line.wait(
         lambda: not compare_windows("agg_1m", minutes, stored_windows(line, "aggregates_1m", device)),
         f"the minutes of {device} equal their recomputation",
         CLOSING_SECONDS,
     )
 
 
-def letters_from(settings: Settings, origins: set[tuple[int, int]]) -> dict[tuple[int, int], Letter]:
+def letters_from(line: World, origins: set[tuple[int, int]]) -> dict[tuple[int, int], Letter]:
     """Wait for the dead letters of these partitions and offsets."""
 
     def found() -> dict[tuple[int, int], Letter]:
-        letters = {letter.origin: letter for letter in dead_letters(settings) if letter.origin in origins}
+        letters = {letter.origin: letter for letter in dead_letters(line.settings) if letter.origin in origins}
         return letters if len(letters) == len(origins) else {}
 
-    return wait_until(found, f"{len(origins)} dead letters")
+    return line.wait(found, f"{len(origins)} dead letters")
 
 
 def aggregate_id(settings: Settings) -> int:
@@ -120,7 +120,7 @@ def test_each_bad_record_becomes_a_dead_letter_with_its_reason_and_every_neighbo
     sender.flush()
 
     refused = sender.sent[1::2]
-    letters = letters_from(line.settings, {(each.partition, each.offset) for each in refused})
+    letters = letters_from(line, {(each.partition, each.offset) for each in refused})
     for (value, reason), place in zip(bad, refused, strict=True):
         letter = letters[place.partition, place.offset]
         assert (letter.headers["reason"], letter.value, letter.key) == (reason, value, b"list"), letter.headers
@@ -184,7 +184,7 @@ def test_texts_are_stored_and_not_aggregated(line: World, sender: Sender) -> Non
     rows = line.query(
         "SELECT str_value, is_number, value, status_code FROM readings WHERE sensor = 'state' ORDER BY ts"
     )
-    assert rows == [("preheating", False, 0.0, 2), ("", False, 0.0, 7)]
+    assert line.query(told) == [("preheating", False, 0.0, 2), ("", False, 0.0, 7)]
     assert [window.key.sensor for window in stored_windows(line, "aggregates_1m", "text")] == ["temperature"]
 
 
@@ -238,4 +238,4 @@ def closed(line: World, view: str, sender: Sender, size_ms: int) -> list[StoredW
         stored = stored_windows(line, view, "late")
         return [] if compare_windows(view, expected, stored) else stored
 
-    return wait_until(equal, f"{view} equal their recomputation", CLOSING_SECONDS)
+    return line.wait(equal, f"{view} equal their recomputation", CLOSING_SECONDS)
