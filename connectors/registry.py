@@ -75,6 +75,9 @@ class Registry:
         Raises :class:`PoisonError` ``unknown_schema_id`` when the registry has no such id (asked again after five
         seconds) or ``incompatible_schema`` when it is not Avro or refers to other subjects.
         """
+        known = self._schemas.get(schema_id)
+        if known is not None:  # without the lock: a registry that is away must not hold up what is known
+            return known
         with self._lock:
             known = self._schemas.get(schema_id)
             if known is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import chdb
 import numpy as np
 import polars as pl
+from chdb.state.sqlitelike import Connection
 
 SERIES = 4_000
 ROUNDS = 30
@@ -124,7 +125,7 @@ def main() -> None:
 
 
 def _measure(
-    engine: chdb.state.Connection, candidate: Candidate, codec: str, source: str, rounds: int = ROUNDS
+    engine: Connection, candidate: Candidate, codec: str, source: str, rounds: int = ROUNDS
 ) -> tuple[float, float]:
     """CPU nanoseconds a row (median insert) and bytes a row of ``rounds`` inserts."""
     column = candidate.column

@@ -16,27 +16,31 @@ WINDOWS_A_QUERY: Final = 1_000
 """Windows asked for at once: their names travel as query parameters, some 50 kB a thousand."""
 
 _READINGS: Final = """
-SELECT device_id, toString(sensor) AS sensor, toUnixTimestamp64Milli(ts) AS ts, value,
-       toUnixTimestamp64Milli(append_ts) AS append_ts, toString(fw_ver) AS fw_ver, toString(source) AS source
-FROM raw_readings FINAL
-WHERE is_number AND {within}
+SELECT r.device_id, toString(r.sensor) AS sensor, toUnixTimestamp64Milli(r.ts) AS ts, r.value,
+       toUnixTimestamp64Milli(r.append_ts) AS append_ts, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source
+FROM raw_readings AS r FINAL
+WHERE r.is_number AND {within}
 """
 
 _AGGREGATES: Final = """
-SELECT toString(org_id) AS org_id, toString(project_id) AS project_id, device_id, toString(device_type) AS device_type,
-       toString(sensor) AS sensor, toString(metric) AS metric, toString(unit) AS unit, toString(fw_ver) AS fw_ver,
-       toString(source) AS source, toUnixTimestamp64Milli(window_start) AS ts, toInt64(count) AS count, sum, min, max,
-       avg, first, last, toUnixTimestamp64Milli(last_ts) AS last_ts, stddev, revision
-FROM agg_1m FINAL
+SELECT toString(r.org_id) AS org_id, toString(r.project_id) AS project_id, r.device_id,
+       toString(r.device_type) AS device_type, toString(r.sensor) AS sensor, toString(r.metric) AS metric,
+       toString(r.unit) AS unit, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source,
+       toUnixTimestamp64Milli(r.window_start) AS ts, toInt64(r.count) AS count, r.sum, r.min, r.max, r.avg, r.first,
+       r.last, toUnixTimestamp64Milli(r.last_ts) AS last_ts, r.stddev, r.revision
+FROM agg_1m AS r FINAL
 WHERE {within}
 """
 
 _WITHIN: Final = """
-    {time} >= fromUnixTimestamp64Milli({{begin:Int64}}) AND {time} < fromUnixTimestamp64Milli({{end:Int64}})
-    AND device_id IN {{devices:Array(String)}}
-    AND (device_id, sensor, intDiv(toUnixTimestamp64Milli({time}), {{size:Int64}}) * {{size:Int64}}) IN (
+    r.{time} >= fromUnixTimestamp64Milli({{begin:Int64}}) AND r.{time} < fromUnixTimestamp64Milli({{end:Int64}})
+    AND r.device_id IN {{devices:Array(String)}}
+    AND (r.device_id, r.sensor, intDiv(toUnixTimestamp64Milli(r.{time}), {{size:Int64}}) * {{size:Int64}}) IN (
         SELECT w.1, w.2, w.3
-        FROM (SELECT arrayJoin(arrayZip({{devices:Array(String)}}, {{sensors:Array(String)}}, {{starts:Array(Int64)}})) AS w)
+        FROM (
+            SELECT arrayZip({{devices:Array(String)}}, {{sensors:Array(String)}}, {{starts:Array(Int64)}}) AS windows
+        )
+        ARRAY JOIN windows AS w
     )
 """
 
@@ -58,7 +62,7 @@ class StoredWindows:
         return self._ask(_READINGS.format(within=_WITHIN.format(time="ts")), windows, size_ms)
 
     def aggregates_1m(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
-        """Return the newest revision of the 1-minute rows in ``windows``, with ``ts`` (their window_start) and start."""
+        """Return the newest 1-minute rows in ``windows``, with ``ts`` (their window_start) and start."""
         return self._ask(_AGGREGATES.format(within=_WITHIN.format(time="window_start")), windows, size_ms)
 
     def _ask(self, query: str, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:

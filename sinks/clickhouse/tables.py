@@ -80,7 +80,17 @@ def _cooled(table: Table, policy: str, time: str, hot_days: int) -> Table:
 
 
 def _retention(days: int) -> Column:
-    return Column("retention_days", "UInt16", "Days after which the row is deleted.", default=str(days))
+    return Column(
+        "retention_days",
+        "UInt16",
+        "Days after which nothing is added to the row; it is deleted a day later.",
+        default=str(days),
+    )
+
+
+def _deleted(time: str) -> str:
+    """A day later than readings are refused as too old: a correction must not read a window that is half deleted."""
+    return f"toDateTime({time}) + toIntervalDay(retention_days + 1)"
 
 
 def _raw_readings(days: int) -> Table:
@@ -108,7 +118,7 @@ def _raw_readings(days: int) -> Table:
         engine="ReplacingMergeTree(offset)",
         partition_by="toDate(ts)",
         order_by="org_id, device_id, sensor, ts",
-        ttl="toDateTime(ts) + toIntervalDay(retention_days)",
+        ttl=_deleted("ts"),
     )
 
 
@@ -141,7 +151,7 @@ def _aggregates(name: str, width: str, days: int) -> Table:
         engine="ReplacingMergeTree(revision)",
         partition_by="toYYYYMM(window_start)",
         order_by="org_id, device_id, sensor, window_start",
-        ttl="toDateTime(window_start) + toIntervalDay(retention_days)",
+        ttl=_deleted("window_start"),
     )
 
 

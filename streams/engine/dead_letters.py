@@ -23,7 +23,6 @@ class DeadLetter(NamedTuple):
     reason: str
     detail: str
     stage: str
-    schema_id: int | None = None
     org_id: str = ""
 
     @property
@@ -48,7 +47,7 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
         "partition": str(message.partition()),
         "offset": str(message.offset()),
         "timestamp": str(append_ms),
-        "schema_id": "" if letter.schema_id is None else str(letter.schema_id),
+        "schema_id": _schema_id(_bytes(message.value())),
         "org_id": letter.org_id,
         FIRST_SEEN: str(time.time_ns() // 1_000_000),
         REPLAY_COUNT: "0",
@@ -63,3 +62,9 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
 
 def _bytes(value: bytes | str | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
+
+
+def _schema_id(value: bytes | None) -> str:
+    """Return the schema id in a value's Confluent framing, empty where it has none."""
+    framed = value is not None and len(value) >= 5 and value[0] == 0
+    return str(int.from_bytes(value[1:5], "big")) if value is not None and framed else ""

@@ -16,6 +16,27 @@ REVISION_SHIFT: Final = 22
 """A revision is the largest broker append time (ms) times 2**22, plus the count: it fits an int64 until 2039."""
 _COUNT_MASK: Final = (1 << REVISION_SHIFT) - 1
 
+REDUCED: Final = pl.Schema(
+    {
+        name: pl.Int64 if name in ("row", "series", "count", "last_ts", "revision") else pl.Float64
+        for name in (
+            "row",
+            "series",
+            "count",
+            "sum",
+            "min",
+            "max",
+            "avg",
+            "first",
+            "last",
+            "last_ts",
+            "stddev",
+            "revision",
+        )
+    }
+)
+"""Columns that both reducers give."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -30,13 +51,16 @@ def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
     """Reduce points of one window.
 
     Columns in: ``series`` int, ``ts`` int64 ms, ``value`` float64, ``append_ts`` int64 ms, in order of arrival. Of
-    several points with the same series and ts the last arrival holds. Gives one row a series, with ``row`` (position of
-    the series' latest point in the input) and the measures; stddev is of the population.
+    several points with the same series and ts the last arrival holds; if its value is NaN, it is no number (a text that
+    was measured) and counts nothing. Gives one row a series that has numbers, with ``row`` (position of the series'
+    latest point in the input) and the measures; stddev is of the population.
     """
-    series, ts = _ints(points, "series"), _ints(points, "ts")
+    series, ts, value = _ints(points, "series"), _ints(points, "ts"), _floats(points, "value")
     order = _latest_of_each(series, ts, rank=None)
-    series, ts = series[order], ts[order]
-    value = points["value"].to_numpy()[order]
+    order = order[~np.isnan(value[order])]
+    if not len(order):
+        return pl.DataFrame(schema=REDUCED)
+    series, ts, value = series[order], ts[order], value[order]
     starts = _group_starts(series)
     count = np.diff(np.append(starts, len(series)))
     total = np.add.reduceat(value, starts)

@@ -44,22 +44,21 @@ def raw_rows(
     )
 
 
-def numeric_points(frame: pl.DataFrame, codes: Codes, offsets: Int64s, append_ts: Int64s) -> Points:
-    """Return the points of numeric readings; text and status readings are stored, but not aggregated."""
+def points_of(frame: pl.DataFrame, codes: Codes, offsets: Int64s, append_ts: Int64s) -> Points:
+    """Return the points of accepted readings.
+
+    Text and status readings are NaN: they are not aggregated, but one may replace a number of the same identity.
+    """
     points = pl.DataFrame(
         [
             pl.Series("series", codes),
             frame["ts"],
-            frame["value"],
+            frame["value"].fill_null(float("nan")),
             pl.Series("append_ts", append_ts),
             _text(frame["fw_ver"]).cast(pl.Categorical),
             _text(frame["source"]).cast(pl.Categorical),
         ]
     )
-    if frame["value"].null_count():
-        number = frame["value"].is_not_null()
-        kept = number.to_numpy()
-        return Points(points.filter(number), offsets[kept], append_ts[kept])
     return Points(points, offsets, append_ts)
 
 

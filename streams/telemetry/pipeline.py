@@ -31,7 +31,7 @@ from streams.engine.partition_state import Outcome, Points
 from streams.engine.producer import AcknowledgedProducer, producer_config
 from streams.engine.stage import Commit, Rollup, Stage, StageOptions
 from streams.engine.upstream import UpstreamWatermark
-from streams.telemetry.enrich import TIME, gather, numeric_points, raw_rows
+from streams.telemetry.enrich import TIME, gather, points_of, raw_rows
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
@@ -70,7 +70,7 @@ class ReadingsStage:
             kept = np.flatnonzero(verdicts == 0)
             frame, codes, offsets, append_ts = frame[kept], codes[kept], offsets[kept], append_ts[kept]
         rows = raw_rows(frame, gather(self._series.dims, codes), offsets, append_ts, block.lease.partition)
-        return Outcome(rows, offsets, numeric_points(frame, codes, offsets, append_ts), letters)
+        return Outcome(rows, offsets, points_of(frame, codes, offsets, append_ts), letters)
 
     def _refused(self, block: Block, codes: Codes, verdicts: np.ndarray[Any, np.dtype[np.int8]]) -> list[DeadLetter]:
         rows = np.flatnonzero(verdicts)
@@ -152,10 +152,7 @@ def aggregate_rows(block: Block, retention: Retention) -> pl.DataFrame:
 
 def undecodable(block: Block, stage: str) -> list[DeadLetter]:
     """Return the dead letters of what did not decode."""
-    return [
-        DeadLetter(block.messages[each.index], each.reason, each.detail, stage, each.schema_id)
-        for each in block.rejected
-    ]
+    return [DeadLetter(block.messages[each.index], each.reason, each.detail, stage) for each in block.rejected]
 
 
 class Pipeline:

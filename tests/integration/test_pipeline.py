@@ -181,9 +181,7 @@ def test_texts_are_stored_and_not_aggregated(line: World, sender: Sender) -> Non
     sender.reading("text", "temperature", ts, 180.0)
     sender.flush()
     assert_stored_and_aggregated(line, sender, "text")
-    rows = line.query(
-        "SELECT str_value, is_number, value, status_code FROM readings WHERE sensor = 'state' ORDER BY ts"
-    )
+    told = "SELECT str_value, is_number, value, status_code FROM readings WHERE sensor = 'state' ORDER BY ts"
     assert line.query(told) == [("preheating", False, 0.0, 2), ("", False, 0.0, 7)]
     assert [window.key.sensor for window in stored_windows(line, "aggregates_1m", "text")] == ["temperature"]
 

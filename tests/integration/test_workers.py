@@ -12,7 +12,6 @@ import httpx
 import polars as pl
 import pytest
 
-from connectors.kafka.topics import apply_topics
 from connectors.postgres.devices import register
 from tests.free_ports import free_port
 from tests.sender import Sender
@@ -98,7 +97,7 @@ def test_after_a_kill_nothing_is_lost_or_doubled(fleet: World) -> None:
             worker = fleet.start_worker()
             stored = len(stored_readings(fleet))
             history.send(150)
-            wait_until(lambda stored=stored: len(stored_readings(fleet)) > stored, "it has begun to store", poll=0.01)  # type: ignore[misc]
+            fleet.wait(lambda stored=stored: len(stored_readings(fleet)) > stored, "it has begun to store")  # type: ignore[misc]
             worker.kill()
         history.send(50)
         fleet.start_worker()
@@ -161,9 +160,3 @@ def test_a_worker_waits_for_a_registry_that_is_away_and_says_so(world: World) ->
     assert nowhere in sentence
     assert "Traceback" not in worker.log
     worker.kill()
-
-
-def test_topics_with_unequal_partitions_are_refused(stack: StackUnderTest, tmp_path: Path) -> None:
-    with world_on(stack, tmp_path) as world:
-        changed = world.settings.model_copy(update={"kafka": world.settings.kafka.model_copy(update={"partitions": 8})})
-        assert [change.action for change in apply_topics(changed)][:3] == ["differs"] * 3

@@ -47,7 +47,7 @@ def test_analysts_see_no_partition_no_offset_and_no_retention() -> None:
 
 
 def test_rows_are_deleted_by_their_own_retention_and_move_only_where_a_policy_says_so() -> None:
-    delete = "toDateTime(ts) + toIntervalDay(retention_days)"
+    delete = "toDateTime(ts) + toIntervalDay(retention_days + 1)"
     assert table("raw_readings").ttl == delete
     assert "storage_policy" not in table("raw_readings").settings
     cooled = table("raw_readings", policy="tiered")

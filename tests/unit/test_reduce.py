@@ -74,3 +74,17 @@ def test_corrected_minute_replaces_its_first_revision_in_the_hour() -> None:
     corrected = [(1, 100, 3.0, APPEND), (1, 200, 5.0, APPEND + 70)]
     rows = pl.concat([as_minutes([corrected]), as_minutes([minute])])  # the correction came first
     assert merge_aggregates(rows)["count"].to_list() == [2]
+
+
+def test_text_that_repeats_a_number_takes_it_out_of_the_window() -> None:
+    nan = float("nan")
+    reduced = reduce_points(
+        points([(0, 1_000, 2.0, APPEND), (0, 2_000, 4.0, APPEND), (0, 1_000, nan, APPEND + 1), (1, 1_000, nan, APPEND)])
+    )
+    assert reduced.select("series", "count", "sum").rows() == [(0, 1, 4.0)]
+
+
+def test_window_of_texts_alone_gives_no_rows() -> None:
+    reduced = reduce_points(points([(0, 1_000, float("nan"), APPEND)]))
+    assert reduced.height == 0
+    assert reduced.schema == reduce_points(points([(0, 1_000, 1.0, APPEND)])).schema

@@ -69,11 +69,11 @@ def _disk() -> list[HostSensor]:
         return []
 
     def counter(name: str) -> Callable[[], float]:
-        return lambda: float(getattr(psutil.disk_io_counters(), name, 0))
+        return lambda: getattr(psutil.disk_io_counters(), name, 0) / 1e3
 
     return [
-        HostSensor("disk_read_rate", "host.disk_read_rate", "B/s", _Rate(counter("read_bytes"))),
-        HostSensor("disk_write_rate", "host.disk_write_rate", "B/s", _Rate(counter("write_bytes"))),
+        HostSensor("disk_read_rate", "host.disk_read_rate", "kB/s", _Rate(counter("read_bytes"))),
+        HostSensor("disk_write_rate", "host.disk_write_rate", "kB/s", _Rate(counter("write_bytes"))),
     ]
 
 
@@ -82,11 +82,11 @@ def _network() -> list[HostSensor]:
         return []
 
     def counter(name: str) -> Callable[[], float]:
-        return lambda: float(getattr(psutil.net_io_counters(), name, 0))
+        return lambda: getattr(psutil.net_io_counters(), name, 0) / 1e3
 
     return [
-        HostSensor("network_received_rate", "host.network_received_rate", "B/s", _Rate(counter("bytes_recv"))),
-        HostSensor("network_sent_rate", "host.network_sent_rate", "B/s", _Rate(counter("bytes_sent"))),
+        HostSensor("network_received_rate", "host.network_received_rate", "kB/s", _Rate(counter("bytes_recv"))),
+        HostSensor("network_sent_rate", "host.network_sent_rate", "kB/s", _Rate(counter("bytes_sent"))),
     ]
 
 

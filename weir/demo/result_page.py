@@ -11,10 +11,14 @@ from weir.demo.latency import HOW, quantile
 from weir.demo.result import Result
 
 SHOWN_DIFFERENCES = 30
+FILE_WIDTH = 120
+"""Where nobody watches, tables need not fit a narrow terminal."""
 
 
 def print_result(console: Console, result: Result) -> None:
     """Print rows, this machine's last minutes, latency, parity, and what to do about differences."""
+    if not console.is_terminal:
+        console.width = max(console.width, FILE_WIDTH)
     console.print()
     console.print(_sent(result), soft_wrap=True)
     console.print(_rows(result))
@@ -52,13 +56,13 @@ def _dead_letters(result: Result) -> Table:
 
 def _machine(result: Result) -> Table:
     table = _table(f"The last 1-minute aggregates of {result.device_id}", "sensor")
-    table.add_column("minute (UTC)")
+    table.add_column("UTC", no_wrap=True)
     for heading in ("count", "avg", "min", "max", "last", "stddev"):
-        table.add_column(heading, justify="right")
-    table.add_column("unit")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("unit", overflow="fold")
     for each in result.this_machine:
         numbers = (each.avg, each.min, each.max, each.last, each.stddev)
-        table.add_row(each.sensor, each.minute, str(each.count), *(f"{number:,.2f}" for number in numbers), each.unit)
+        table.add_row(each.sensor, each.minute, str(each.count), *map(_number, numbers), each.unit)
     return table
 
 
@@ -83,7 +87,7 @@ def _print_parity(console: Console, result: Result) -> None:
     for problem in result.problems:
         console.print(Text(f"Problem: {problem}", "bold red"), soft_wrap=True)
     count = len(compared.differences)
-    console.print(Text(f"Parity: {what}: {count:,} differences.", "bold red"), soft_wrap=True)
+    console.print(Text(f"Parity: {what}: {count:,} difference{'' if count == 1 else 's'}.", "bold red"), soft_wrap=True)
     if compared.differences:
         console.print(_differences(result))
     if count > SHOWN_DIFFERENCES:
@@ -99,7 +103,11 @@ def _differences(result: Result) -> Table:
     return table
 
 
+def _number(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:,.2f}"
+
+
 def _table(title: str, first: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column(first)
+    table.add_column(first, overflow="fold")
     return table

@@ -27,7 +27,7 @@ from weir.demo.preparation import (
 from weir.demo.progress import Closed, StageProgress
 from weir.demo.registration import ORGANISATION, register_demo
 from weir.demo.result import Result
-from weir.demo.running_stack import RunningStack
+from weir.demo.running_stack import RunningStack, naming_the_cause
 from weir.demo.sending import Sender
 from weir.demo.settling import windows_to_close
 from weir.demo.stored import StoredRun
@@ -58,7 +58,7 @@ def run_demo(stack: RunningStack, options: DemoOptions, console_view: LiveView) 
 
     Raises :class:`~weir.errors.WeirError` when something that it runs on is away, KeyboardInterrupt after two Ctrl-C.
     """
-    with ExitStack() as opened:
+    with naming_the_cause(stack.check), ExitStack() as opened:
         run = _Run(stack, options, console_view, opened)
         start = run.prepare()
         with Interrupt() as interrupt, console_view:

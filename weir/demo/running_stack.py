@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from weir.errors import StackError
+from weir.errors import StackError, TransientError
 from weir.settings import Settings, load_settings
 from weir.stack.console import StartView
 from weir.stack.detached import start_detached
@@ -20,8 +21,11 @@ from weir.stack.downloads import ensure_artifacts
 from weir.stack.endpoints import child_environment
 from weir.stack.extra import require_extra
 from weir.stack.plan import HOST, StackPlan
-from weir.stack.state import StackState, read_state
+from weir.stack.state import StackState, failure_file, read_state
 from weir.stack.supervisor import Stack
+
+DYING_SECONDS = 15.0
+"""How long a supervisor may take to take everything down after one of its children has ended."""
 
 
 class Check(Protocol):
@@ -66,6 +70,19 @@ def stack_for_demo(plan: StackPlan, keep_up: bool, console: Console) -> Iterator
 
 
 @contextmanager
+def naming_the_cause(check: Check) -> Iterator[None]:
+    """When a server seems away because the whole stack went down, say that, and why, instead."""
+    try:
+        yield
+    except TransientError:
+        deadline = time.monotonic() + DYING_SECONDS
+        while time.monotonic() < deadline:
+            check()
+            time.sleep(0.2)
+        raise
+
+
+@contextmanager
 def _own_stack(plan: StackPlan, console: Console) -> Iterator[Stack]:
     require_extra()
     view = StartView(console)
@@ -105,7 +122,9 @@ def _attached(state: StackState) -> RunningStack:
 def _check_supervisor(data_dir: Path) -> None:
     state = read_state(data_dir)
     if state is None or state.supervisor.process() is None:
-        raise StackError(f"The stack on {data_dir} went down during the demo; see `weir status`.")
+        left = failure_file(data_dir)
+        cause = left.read_text(encoding="utf-8") if left.is_file() else "it was stopped"
+        raise StackError(f"The stack on {data_dir} went down during the demo: {cause}")
 
 
 def _described(plan: StackPlan, started: bool, check: Check) -> RunningStack:

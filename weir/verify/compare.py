@@ -55,19 +55,22 @@ def compare_readings(expected: Readings, stored: Iterable[StoredReading]) -> lis
     seen: set[Identity] = set()
     for row in stored:
         identity = Identity(row.device_id, row.sensor, row.ts)
-        where = _where(*identity)
         sent = expected.get(identity)
         if identity in seen:
-            found.append(Difference("readings", "doubled", where))
+            found.append(Difference("readings", "doubled", _where(*identity)))
         elif sent is None:
-            found.append(Difference("readings", "never sent", where, "value", "", str(row.value)))
-        else:
-            for field, want, got in (("value", sent.value, row.value), ("text", sent.text or "", row.text)):
-                if want != got:
-                    found.append(Difference("readings", "different", where, field, str(want), str(got)))
+            found.append(Difference("readings", "never sent", _where(*identity), "value", "", str(row.value)))
+        elif sent.value != row.value:
+            found.append(_different(identity, "value", sent.value, row.value))
+        elif (sent.text or "") != row.text:
+            found.append(_different(identity, "text", sent.text, row.text))
         seen.add(identity)
     lost = (identity for identity in expected if identity not in seen)
     return found + [Difference("readings", "lost", _where(*identity)) for identity in lost]
+
+
+def _different(identity: Identity, field: str, want: object, got: object) -> Difference:
+    return Difference("readings", "different", _where(*identity), field, str(want), str(got))
 
 
 def compare_windows(

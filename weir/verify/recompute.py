@@ -1,7 +1,8 @@
 """What must be stored, worked out once more from what the broker acknowledged.
 
 Plain Python on purpose: it shares no code, no library and no algorithm with the streams that it is to check. Sums are
-exact (``math.fsum``), spreads are taken about the exact mean. About 4 us a reading.
+exact (``math.fsum``), spreads are taken about the exact mean. A million readings: 2.4 s for what holds, 1.2 to 1.6 s
+for the windows of one size.
 """
 
 from __future__ import annotations
