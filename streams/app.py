@@ -6,6 +6,7 @@ from typing import Any
 
 import faust
 
+from streams.broker_credentials import broker_credentials
 from streams.engine.crash import CrashingApp
 from streams.metrics_page import add_metrics_page
 from streams.telemetry.agents import add_agents
@@ -19,6 +20,7 @@ def create_app(settings: Settings) -> faust.App:
     app = CrashingApp(
         f"{settings.namespace}.faust",
         broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
+        broker_credentials=broker_credentials(settings.kafka),
         store="memory://",
         datadir=str(settings.worker.data_dir),
         web_bind=settings.worker.web_host,

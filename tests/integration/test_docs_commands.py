@@ -6,16 +6,19 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.sender import Sender
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
 from tests.world import World
 from weir.cli.main import COMMANDS
+from weir.verify.recompute import MINUTE_MS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -114,21 +117,30 @@ def test_a_long_command_knows_the_options_it_is_written_with(command: Written, s
     assert unknown == [], f"{command.page}: {command.line}"
 
 
-def test_the_examples_send_a_reading_and_see_its_minute(world: World) -> None:
-    migrated = run(["weir", "migrate", "--sample"], StackUnderTest(world.settings))
-    assert migrated.returncode == 0, migrated.stderr
+def test_the_examples_send_a_reading_and_see_its_minute_and_its_correction(world: World) -> None:
+    here = StackUnderTest(world.settings)
+    device, sensor = "acme-esp32-001", "temperature"
+    assert run(["weir", "migrate", "--sample"], here).returncode == 0
     world.start_worker()
-    sent = run(
-        ["python", "examples/send_reading.py", "acme-esp32-001", "temperature", "21.5"], StackUnderTest(world.settings)
-    )
+    sent = run(["python", "examples/send_reading.py", device, sensor, "21.5"], here)
     assert sent.returncode == 0, sent.stderr
-    assert re.fullmatch(
-        rf"acknowledged: {re.escape(world.settings.topics.readings)} partition \d offset 0\n", sent.stdout
-    )
-    value = "SELECT value FROM readings WHERE device_id = 'acme-esp32-001' AND sensor = 'temperature'"
-    world.wait(lambda: world.query(value) == [(21.5,)], "the reading is stored")
-    seen = run(["python", "examples/follow_aggregates.py", "--seconds", "1"], StackUnderTest(world.settings))
-    assert (seen.returncode, seen.stdout) == (0, ""), "its minute is not over, or lateness has not passed"
-    refused = run(["python", "examples/send_reading.py", "nobody", "temperature", "1"], StackUnderTest(world.settings))
-    assert refused.returncode == 0, "Kafka takes it; the pipeline refuses it"
-    wait_until(lambda: world.workers[0].metrics("weir_dead_letters_total"), "the dead letter is counted")
+    topic = re.escape(world.settings.topics.readings)
+    assert re.fullmatch(rf"acknowledged: {topic} partition \d offset 0\n", sent.stdout)
+    value = "SELECT value FROM readings WHERE device_id = {device:String}"
+    world.wait(lambda: world.query(value, device=device) == [(21.5,)], "the reading is stored")
+
+    minute = (time.time_ns() // 1_000_000 // MINUTE_MS - 10) * MINUTE_MS
+    counted = "SELECT max(count) FROM aggregates_1m WHERE window_start = fromUnixTimestamp64Milli({minute:Int64})"
+    with Sender(world.settings) as sender:
+        for number, measured in enumerate((20.0, 23.0), start=1):
+            sender.reading(device, sensor, minute + number, measured)
+            sender.flush()
+            world.wait(lambda number=number: world.value(counted, minute=minute) == number, "the minute is there")  # type: ignore[misc]
+    seen = run(["python", "examples/follow_aggregates.py", "--seconds", "5"], here)
+    assert seen.returncode == 0, seen.stderr
+    at = datetime.fromtimestamp(minute / 1000, UTC).strftime("%H:%M")
+    lines = [line for line in seen.stdout.splitlines() if line.startswith(at)]
+    assert lines == [
+        f"{at} {device}/{sensor} count 1 avg 20.00 (new)",
+        f"{at} {device}/{sensor} count 2 avg 21.50 (corrected)",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +17,13 @@ from rich.console import Console
 from weir.errors import StackError, TransientError
 from weir.settings import Settings, load_settings
 from weir.stack.console import StartView
-from weir.stack.detached import start_detached
+from weir.stack.detached import start_detached, stop_on_signals
 from weir.stack.downloads import ensure_artifacts
 from weir.stack.endpoints import child_environment
 from weir.stack.extra import require_extra
 from weir.stack.plan import HOST, StackPlan
 from weir.stack.state import StackState, failure_file, read_state
-from weir.stack.supervisor import Stack
+from weir.stack.supervisor import Stack, StopRequested
 
 DYING_SECONDS = 15.0
 """How long a supervisor may take to take everything down after one of its children has ended."""
@@ -87,12 +88,26 @@ def _own_stack(plan: StackPlan, console: Console) -> Iterator[Stack]:
     require_extra()
     view = StartView(console)
     stack = Stack(plan, ensure_artifacts(console), view)
-    with view:
+    with _signals_stop(stack), view:
         stack.start()
     try:
         yield stack
     finally:
         stack.stop()
+
+
+@contextmanager
+def _signals_stop(stack: Stack) -> Iterator[None]:
+    """A signal ends a start in a moment; a KeyboardInterrupt would wait for the parts that are just starting."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    stop_on_signals(stack)
+    try:
+        yield
+    except StopRequested:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
