@@ -41,9 +41,8 @@ class Sender:
         config = {"enable.idempotence": True, "linger.ms": 200, "log_level": 0}
         self._producer = Producer(kafka_client_config(settings.kafka) | config)
         with Registry(settings.registry) as registry:
-            latest = registry.latest(value_subject(self._topic))
-        assert latest is not None
-        self.schema_id = latest.id
+            # of the schema that framed() writes with, which need not be the subject's latest
+            self.schema_id = registry.register(value_subject(self._topic), json.dumps(load_schema("Reading")))
         self._failed: list[KafkaError] = []
 
     def __enter__(self) -> Self:

@@ -18,6 +18,7 @@ from tests.sender import Sender
 from tests.stack_under_test import StackUnderTest
 from tests.stored import stored_readings, stored_windows
 from tests.waiting import wait_until
+from tests.worker_process import WorkerProcess
 from tests.world import World, world_on
 from weir.stack.child import Child, Command
 from weir.verify.compare import compare_readings, compare_windows
@@ -29,8 +30,8 @@ SETTLING_SECONDS = 40.0
 
 @pytest.fixture
 def fleet(stack: StackUnderTest, tmp_path: Path) -> Iterator[World]:
-    """A world with twelve devices of two sensors and no worker."""
-    with world_on(stack, tmp_path) as world:
+    """A world with twelve devices of two sensors and no worker; it stores in small blocks, so that kills fall between."""
+    with world_on(stack, tmp_path, {"stream": {"flush_rows": 400, "fetch_messages": 300}}) as world:
         names = [(device, sensor) for device in DEVICES for sensor in ("a", "b")]
         register(world.dsn, "acme", None, pl.DataFrame(names, schema=["device_id", "sensor"], orient="row"))
         yield world
@@ -75,6 +76,11 @@ def assert_nothing_lost_or_doubled(world: World, sender: Sender) -> None:
     assert world.value(doubled) == 0, "a message was inserted twice"
 
 
+def taken_in(worker: WorkerProcess) -> float:
+    """Readings that it has taken in."""
+    return sum(each for labels, each in worker.metrics("weir_messages_total").items() if ".readings" in labels)
+
+
 def test_two_workers_share_the_partitions_and_everything_is_stored_once(fleet: World) -> None:
     with Sender(fleet.settings) as sender:
         history = History(sender)
@@ -82,8 +88,7 @@ def test_two_workers_share_the_partitions_and_everything_is_stored_once(fleet: W
         history.send(200)
         second = fleet.start_worker()
         history.send(200)
-        shared = [len(worker.metrics("weir_lag_messages")) for worker in (first, second)]
-        assert all(shared), f"one of the two reads nothing: {shared}"
+        fleet.wait(lambda: taken_in(first) and taken_in(second), "both take readings in")
         first.stop()
         history.send(200)
         assert_nothing_lost_or_doubled(fleet, sender)
@@ -91,15 +96,18 @@ def test_two_workers_share_the_partitions_and_everything_is_stored_once(fleet: W
 
 
 def test_after_a_kill_nothing_is_lost_or_doubled(fleet: World) -> None:
+    rows = "SELECT count() FROM raw_readings"
+    interrupted = 0
     with Sender(fleet.settings) as sender:
         history = History(sender)
         for _ in range(3):
             worker = fleet.start_worker()
-            stored = len(stored_readings(fleet))
-            history.send(150)
-            fleet.wait(lambda stored=stored: len(stored_readings(fleet)) > stored, "it has begun to store")  # type: ignore[misc]
+            before = fleet.value(rows)
+            history.send(500, step_ms=2_500)
+            wait_until(lambda before=before: fleet.value(rows) > before, "it has begun to store", poll=0.01)  # type: ignore[misc]
             worker.kill()
-        history.send(50)
+            interrupted += len(stored_readings(fleet)) < len(expected_readings(sender.acknowledged))
+        assert interrupted, "no kill fell into the work; the test proves nothing"
         fleet.start_worker()
         assert_nothing_lost_or_doubled(fleet, sender)
 
