@@ -93,9 +93,10 @@ class StreamSettings(_Group):
     """How the streams read, cut, close and flush."""
 
     fetch_messages: Positive = Field(5_000, description="messages asked for in one consume() call")
-    queue_messages: Positive = Field(40_000, description="messages that may wait for an agent before reading pauses")
-    flush_rows: Positive = Field(100_000, description="rows of all partitions together that force a flush")
+    queue_messages: Positive = Field(80_000, description="messages that may wait for an agent before reading pauses")
+    flush_rows: Positive = Field(200_000, description="rows of all partitions together that force a flush")
     flush_seconds: Seconds = Field(0.25, description="age of the oldest unflushed row that forces a flush")
+    behind_flush_seconds: Seconds = Field(2.0, description="the same while more messages wait: large blocks are cheap")
     lateness_seconds: Seconds = Field(5.0, description="how long after its end a window still waits for readings")
     idle_seconds: Seconds = Field(2.0, description="silence after which a watermark follows the wall clock")
     future_skew_seconds: Seconds = Field(300.0, description="how far ahead of the broker's clock a reading may be")

@@ -22,10 +22,18 @@ from streams.engine.checkpoint import Checkpoint
 from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, ConsumerThread
 from streams.engine.fetch import Fetch, Lease
+from streams.engine.joining_queue import JoiningQueue
 from streams.engine.retrying import STOPPING, patiently
 
 STOP_SECONDS = 15.0
 """How long a stopping worker goes on storing what is pending; the rest is replayed at the next start."""
+
+BLOCK_MESSAGES = 20_000
+"""Messages of one block at most: while the agent is behind, waiting fetches of a partition are joined up to here.
+
+A block of 20,000 costs 900 ns a reading less in calls of Python and Polars than one of 5,000; 40,000 fall out of the
+cache. Small fetches are cheaper for librdkafka, so it is here that they grow.
+"""
 
 BLOCKS_AHEAD = 2
 """Decoded blocks that wait for the agent: enough that decoding overlaps with its work, few enough to stay in memory."""
@@ -94,7 +102,7 @@ class _Feed(Service):
         self._channel = channel
         self._codec = codec
         self._reading = (config, topic, options)
-        self._fetches: asyncio.Queue[Fetch] = asyncio.Queue()
+        self._fetches = JoiningQueue(BLOCK_MESSAGES)
         self._topic = topic
         self.before_leaving: list[Callable[[], Awaitable[None]]] = []
 
@@ -119,7 +127,7 @@ class _Feed(Service):
         await asyncio.to_thread(self.thread.join, STOP_SECONDS)
 
     def _deliver(self, fetch: Fetch) -> None:
-        self._running_loop.call_soon_threadsafe(self._fetches.put_nowait, fetch)
+        self._running_loop.call_soon_threadsafe(self._fetches.put, fetch)
 
     def _fail(self, error: BaseException) -> None:
         self._running_loop.call_soon_threadsafe(asyncio.ensure_future, self._app.crash(error))

@@ -20,7 +20,7 @@ class Block:
     ``frame`` has the reader schema's columns, a row a decoded record; ``offsets`` and ``append_ts`` (broker time,
     ms) are those rows'. ``messages`` are all messages as they came, ``index`` the position in them of each row, and
     ``rejected`` says which did not decode. ``end`` is the offset after the last message. A block without messages says
-    that the partition is caught up and silent, as of ``clock_ms``.
+    that the partition is caught up and silent, as of ``clock_ms``; ``behind``, that many more messages were waiting.
     """
 
     lease: Lease
@@ -33,6 +33,7 @@ class Block:
     first: int
     end: int
     clock_ms: int
+    behind: bool = False
 
     @property
     def silent(self) -> bool:
@@ -56,4 +57,5 @@ def decode_block(fetch: Fetch, codec: Codec) -> Block:
         first=int(offsets[0]) if len(offsets) else -1,
         end=int(offsets[-1]) + 1 if len(offsets) else -1,
         clock_ms=fetch.clock_ms,
+        behind=fetch.behind,
     )

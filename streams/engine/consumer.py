@@ -7,6 +7,7 @@ partition it has just lost (seen with Kafka 4.3), so the broker cannot be the on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -225,7 +226,8 @@ class ConsumerThread(threading.Thread):
         self._last_message[partition] = time.monotonic()
         with self._waiting_lock:
             self._waiting += len(run)
-        self._deliver(Fetch(lease, run))
+        lag = self._lag(consumer, lease)
+        self._deliver(Fetch(lease, run, behind=lag is not None and lag > self._options.fetch_messages))
 
     def _report_silence(self, consumer: Consumer) -> None:
         now = time.monotonic()
@@ -283,6 +285,8 @@ class ConsumerThread(threading.Thread):
             lease = self._leases.pop(partition, None)
             if lease is not None:
                 lease.active = False
+                with contextlib.suppress(KeyError):
+                    LAG.remove(self.topic, str(partition))
 
     def _commit_requested(self, consumer: Consumer) -> None:
         while True:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class StageOptions:
     dead_letter_topic: str
     flush_rows: int
     flush_seconds: float
+    behind_flush_seconds: float
     lateness_ms: int
 
 
@@ -103,7 +105,7 @@ class Stage:
         self._states: dict[Lease, PartitionState] = {}
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
-        self._oldest: float | None = None
+        self._due: float | None = None
 
     # -- what the agent calls ------------------------------------------------------------------------------------
 
@@ -125,7 +127,7 @@ class Stage:
             if not block.lease.active:
                 return
         state.add(outcome, begin, block.end)
-        self._oldest = self._oldest or time.monotonic()
+        self._due = min(self._due or math.inf, self._deadline(block))
         if self._pending() >= self.options.flush_rows:
             if self._busy and self._pending() >= 2 * self.options.flush_rows:
                 await self._running()
@@ -174,17 +176,22 @@ class Stage:
     # -- flushing ------------------------------------------------------------------------------------------------
 
     async def _flush_by_age(self) -> None:
-        """Flush when the oldest pending row is old enough, close windows and settle while nothing comes."""
-        last = time.monotonic()
+        """Flush when the oldest pending row is old enough; close windows and settle while nothing comes."""
+        settle = time.monotonic()
         while True:
             await asyncio.sleep(self.options.flush_seconds / 5)
             now = time.monotonic()
-            since = self._oldest if self._oldest is not None else last
-            if not self._busy and now - since >= self.options.flush_seconds:
-                if self._flushing is not None and self._flushing.exception() is not None:
-                    return  # the next block, or stop(), raises it
-                last = now
-                self._begin_flush()
+            if self._busy or now < (self._due if self._due is not None else settle):
+                continue
+            if self._flushing is not None and self._flushing.exception() is not None:
+                return  # the next block, or stop(), raises it
+            settle = now + self.options.flush_seconds
+            self._begin_flush()
+
+    def _deadline(self, block: Block) -> float:
+        """When the rows of a block should be stored: soon, or while more messages wait in the log, in larger blocks."""
+        seconds = self.options.behind_flush_seconds if block.behind else self.options.flush_seconds
+        return time.monotonic() + seconds
 
     async def _running(self) -> None:
         if self._flushing is not None:
@@ -197,8 +204,9 @@ class Stage:
         await self._running()
 
     def _begin_flush(self) -> None:
-        self._oldest = None
-        self._states = {lease: state for lease, state in self._states.items() if lease.active}
+        self._due = None
+        for lease in [lease for lease in self._states if not lease.active]:
+            self._forget(lease)
         taken = [(state, state.take()) for state in self._states.values() if state.flushable]
         if taken:
             self._flushing = asyncio.get_running_loop().create_task(self._flush(taken))
@@ -224,6 +232,9 @@ class Stage:
         """Drop a partition whose commit does not count; if it comes back, it is replayed from its checkpoint."""
         lease.active = False
         self._states.pop(lease, None)
+        for gauge in (metrics.WATERMARK, metrics.OPEN_POINTS):
+            with contextlib.suppress(KeyError):
+                gauge.remove(self.options.name, str(lease.partition))
 
     def _store(
         self, kept: list[tuple[PartitionState, Pending]], closed: dict[Lease, list[tuple[int, list[pl.DataFrame]]]]

@@ -14,6 +14,7 @@ from streams.engine.batch_topic import BatchTopic
 from streams.engine.block import Block
 from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, consumer_config
+from streams.engine.garbage import collect_rarely
 from streams.engine.retrying import patiently
 from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline
 from weir.settings import Settings
@@ -36,6 +37,7 @@ def add_agents(app: faust.App, settings: Settings) -> None:
         async with building:
             if not built:
                 built.append(await asyncio.to_thread(Pipeline, settings, registry))
+                collect_rarely()
         return built[0]
 
     readings = channel(groups.readings, topics.readings, "Reading")

@@ -10,6 +10,7 @@ from streams.engine.partition_state import Points
 from streams.engine.watermark import Int64s
 
 TIME = pl.Datetime("ms", "UTC")
+_NO_LABEL = pl.Series([""], dtype=pl.Categorical)
 
 
 def raw_rows(
@@ -25,16 +26,16 @@ def raw_rows(
             dims["device_type"],
             dims["sensor"],
             dims["metric"],
-            _text_or(frame["unit"], dims["unit"]),
-            _text(frame["fw_ver"]),
-            _text(frame["source"]),
+            _label_or(frame["unit"], dims["unit"]),
+            _label(frame["fw_ver"]),
+            _label(frame["source"]),
             frame["ts"].cast(TIME),
             frame["value"].fill_null(0.0),
             number.alias("is_number"),
             _text(frame["str_value"]),
             frame["status_code"],
             frame["seq"],
-            _text(frame["quality"]),
+            _label(frame["quality"]),
             frame["battery_level"],
             pl.Series("append_ts", append_ts).cast(TIME),
             pl.repeat(partition, len(frame), dtype=pl.UInt16, eager=True).alias("partition"),
@@ -55,25 +56,38 @@ def points_of(frame: pl.DataFrame, codes: Codes, offsets: Int64s, append_ts: Int
             frame["ts"],
             frame["value"].fill_null(float("nan")),
             pl.Series("append_ts", append_ts),
-            _text(frame["fw_ver"]).cast(pl.Categorical),
-            _text(frame["source"]).cast(pl.Categorical),
+            _label(frame["fw_ver"]),
+            _label(frame["source"]),
         ]
     )
     return Points(points, offsets, append_ts)
 
 
 def _text(column: pl.Series) -> pl.Series:
+    """Return the column with '' for null."""
     if column.null_count() == len(column):
         return pl.repeat("", len(column), eager=True).alias(column.name)
     return column.fill_null("")
 
 
-def _text_or(column: pl.Series, default: pl.Series) -> pl.Series:
+def _label(column: pl.Series) -> pl.Series:
+    """Return the column as Categorical with '' for null: always one dtype, so that blocks can be joined.
+
+    It travels as a dictionary, which is what ClickHouse makes of a LowCardinality column anyway.
+    """
+    if column.null_count() == len(column):
+        return _NO_LABEL.new_from_index(0, len(column)).alias(column.name)
+    return column.fill_null("").cast(pl.Categorical)
+
+
+def _label_or(column: pl.Series, default: pl.Series) -> pl.Series:
+    """Return the column as Categorical with ``default`` (Categorical) for null."""
     if column.null_count() == len(column):
         return default.alias(column.name)
+    labels = column.cast(pl.Categorical)
     if not column.null_count():
-        return column
-    return pl.select(pl.coalesce(pl.lit(column), pl.lit(default.cast(pl.String)))).to_series().alias(column.name)
+        return labels
+    return default.zip_with(column.is_null(), labels).alias(column.name)
 
 
 def gather(dims: pl.DataFrame, codes: Codes) -> pl.DataFrame:

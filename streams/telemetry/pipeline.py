@@ -200,6 +200,7 @@ class Pipeline:
             dead_letter_topic=self._settings.topics.deadletters,
             flush_rows=self._settings.stream.flush_rows,
             flush_seconds=self._settings.stream.flush_seconds,
+            behind_flush_seconds=self._settings.stream.behind_flush_seconds,
             lateness_ms=lateness_ms,
         )
         sink = ClickHouseWriter(self._settings.clickhouse)

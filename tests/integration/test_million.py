@@ -45,7 +45,7 @@ def test_a_million_readings_are_stored_once_and_every_window_equals_its_recomput
         world.wait(lambda: rows_in_view(world) >= plan.distinct, "every reading is stored", STORING_SECONDS)
 
         assert compare_readings(expected, stored_readings(world)) == []
-        assert world.value("SELECT count() FROM raw_readings") == MESSAGES - dropped_by_merges(world)
+        assert world.value("SELECT count() - uniqExact(partition, offset) FROM raw_readings") == 0, "stored twice"
         for view, size_ms, least in (("aggregates_1m", MINUTE_MS, 50_000), ("aggregates_1h", HOUR_MS, 1_000)):
             windows = expected_windows(expected, size_ms)
             assert len(windows) > least
@@ -59,3 +59,47 @@ def rows_in_view(world: World) -> int:
 
 def closed(world: World, view: str) -> int:
     return int(world.value("SELECT count() FROM {view:Identifier}", view=view))
+
+
+def produce(world: World, dataset: Dataset) -> None:
+    """Write every message and wait until the broker has acknowledged all of them."""
+    settings = world.settings
+    with Registry(settings.registry) as registry:
+        latest = registry.latest(value_subject(settings.topics.readings))
+    assert latest is not None
+    failed: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error)
+
+    config = {"enable.idempotence": True, "linger.ms": 50, "compression.type": "lz4", "on_delivery": delivered}
+    with Producer(kafka_client_config(settings.kafka) | config | {"queue.buffering.max.messages": 200_000}) as producer:
+        for chunk in dataset.chunks(latest.id):
+            for key, value in zip(chunk.keys, chunk.values, strict=True):
+                producer.produce(settings.topics.readings, value=value, key=key)
+            producer.flush(30.0)
+    assert failed == []
+
+
+def log(world: World) -> Iterator[Acknowledged]:
+    """Every message that was acknowledged, as the broker has it, read by another decoder than the pipeline's."""
+    schema = load_schema("Reading")
+    for field in schema["fields"]:
+        if field["name"] == "ts":
+            field["type"] = "long"
+    parsed = parse_schema(schema)
+    for message in read_topic(world.settings, world.settings.topics.readings):
+        value = bytes(message.value() or b"")
+        record = schemaless_reader(io.BytesIO(value[5:]), parsed)
+        assert isinstance(record, dict)
+        yield Acknowledged(
+            record["device_id"],
+            record["sensor"],
+            record["ts"],
+            record["value"],
+            record["str_value"],
+            message.partition() or 0,
+            message.offset() or 0,
+            message.timestamp()[1],
+        )

@@ -30,7 +30,7 @@ SETTLING_SECONDS = 40.0
 
 @pytest.fixture
 def fleet(stack: StackUnderTest, tmp_path: Path) -> Iterator[World]:
-    """A world with twelve devices of two sensors and no worker; it stores in small blocks, so that kills fall between."""
+    """Twelve devices of two sensors, and no worker yet; they store in small blocks, so that kills fall between."""
     with world_on(stack, tmp_path, {"stream": {"flush_rows": 400, "fetch_messages": 300}}) as world:
         names = [(device, sensor) for device in DEVICES for sensor in ("a", "b")]
         register(world.dsn, "acme", None, pl.DataFrame(names, schema=["device_id", "sensor"], orient="row"))

@@ -123,7 +123,15 @@ def run_worker(world: World, rng: random.Random) -> bool:
                 raise CrashError
             return {lease}
 
-        options = StageOptions("s", "raw", "dlq", flush_rows=rng.randint(1, 40), flush_seconds=30, lateness_ms=5_000)
+        options = StageOptions(
+            name="s",
+            table="raw",
+            dead_letter_topic="dlq",
+            flush_rows=rng.randint(1, 40),
+            flush_seconds=30,
+            behind_flush_seconds=30,
+            lateness_ms=5_000,
+        )
         stage = Stage(options, commit, FakeSink(world), FakeProducer(world), FakeRollup(world))
         at = checkpoint.replay if checkpoint else 0
         while at < len(world.log):

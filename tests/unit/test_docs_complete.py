@@ -15,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 import streams
+from sinks.clickhouse.relation import Table, View
 from sinks.clickhouse.tables import tables, views
 from streams.engine import rejection
 from streams.telemetry import validate
@@ -111,7 +112,8 @@ def test_every_reason_of_a_dead_letter_is_explained(reason: str) -> None:
 
 def test_every_topic_table_and_view_is_explained() -> None:
     settings = settings_from({})
-    names = [*vars(settings.topics).values(), *(each.name for each in (*tables(settings), *views(settings)))]
+    relations: list[Table | View] = [*tables(settings), *views(settings)]
+    names = [*vars(settings.topics).values(), *(each.name for each in relations)]
     assert [name for name in names if f"`{name}`" not in CONTRACTS] == []
 
 
