@@ -28,7 +28,7 @@ class KeyIndex:
     def __init__(self, first: str, second: str) -> None:
         """Index the string columns named ``first`` and ``second``."""
         self._columns = (first, second)
-        self._seeds = (secrets.randbits(64), secrets.randbits(64))
+        self._seed = secrets.randbits(64)
         self._hashes: _Hashes = np.empty(0, dtype=np.uint64)
         self._codes: Codes = np.empty(0, dtype=np.int32)
         self._collided: dict[tuple[str, str], int] = {}
@@ -58,11 +58,8 @@ class KeyIndex:
         return codes
 
     def _hash(self, frame: pl.DataFrame) -> _Hashes:
-        first, second = (
-            frame[column].hash(seed).to_numpy() for column, seed in zip(self._columns, self._seeds, strict=True)
-        )
-        mixed: _Hashes = (first * np.uint64(0x9E3779B97F4A7C15)) ^ second
-        return mixed
+        hashes: _Hashes = frame.select(self._columns).hash_rows(self._seed).to_numpy()
+        return hashes
 
     def _find(self, hashes: _Hashes) -> tuple[Codes, npt.NDArray[np.bool_]]:
         if not len(self._hashes):

@@ -10,7 +10,6 @@ from streams.engine.partition_state import Points
 from streams.engine.watermark import Int64s
 
 TIME = pl.Datetime("ms", "UTC")
-_NO_LABEL = pl.Series([""], dtype=pl.Categorical)
 
 
 def raw_rows(
@@ -26,16 +25,16 @@ def raw_rows(
             dims["device_type"],
             dims["sensor"],
             dims["metric"],
-            _label_or(frame["unit"], dims["unit"]),
-            _label(frame["fw_ver"]),
-            _label(frame["source"]),
+            _text_or(frame["unit"], dims["unit"]),
+            _text(frame["fw_ver"]),
+            _text(frame["source"]),
             frame["ts"].cast(TIME),
             frame["value"].fill_null(0.0),
             number.alias("is_number"),
             _text(frame["str_value"]),
             frame["status_code"],
             frame["seq"],
-            _label(frame["quality"]),
+            _text(frame["quality"]),
             frame["battery_level"],
             pl.Series("append_ts", append_ts).cast(TIME),
             pl.repeat(partition, len(frame), dtype=pl.UInt16, eager=True).alias("partition"),
@@ -56,8 +55,8 @@ def points_of(frame: pl.DataFrame, codes: Codes, offsets: Int64s, append_ts: Int
             frame["ts"],
             frame["value"].fill_null(float("nan")),
             pl.Series("append_ts", append_ts),
-            _label(frame["fw_ver"]),
-            _label(frame["source"]),
+            _text(frame["fw_ver"]),
+            _text(frame["source"]),
         ]
     )
     return Points(points, offsets, append_ts)
@@ -70,24 +69,12 @@ def _text(column: pl.Series) -> pl.Series:
     return column.fill_null("")
 
 
-def _label(column: pl.Series) -> pl.Series:
-    """Return the column as Categorical with '' for null: always one dtype, so that blocks can be joined.
-
-    It travels as a dictionary, which is what ClickHouse makes of a LowCardinality column anyway.
-    """
+def _text_or(column: pl.Series, default: pl.Series) -> pl.Series:
+    """Return the column as String with ``default`` for null: always one dtype, so that blocks can be joined."""
+    texts = default.cast(pl.String).alias(column.name)
     if column.null_count() == len(column):
-        return _NO_LABEL.new_from_index(0, len(column)).alias(column.name)
-    return column.fill_null("").cast(pl.Categorical)
-
-
-def _label_or(column: pl.Series, default: pl.Series) -> pl.Series:
-    """Return the column as Categorical with ``default`` (Categorical) for null."""
-    if column.null_count() == len(column):
-        return default.alias(column.name)
-    labels = column.cast(pl.Categorical)
-    if not column.null_count():
-        return labels
-    return default.zip_with(column.is_null(), labels).alias(column.name)
+        return texts
+    return column if not column.null_count() else texts.zip_with(column.is_null(), column)
 
 
 def gather(dims: pl.DataFrame, codes: Codes) -> pl.DataFrame:

@@ -39,6 +39,9 @@ from streams.telemetry.validate import REASONS, explain, judge
 from weir.errors import ConfigError
 from weir.settings import Settings
 
+LABELS = ("unit", "fw_ver", "source", "quality")
+"""Columns of the tables whose texts come from devices, few of them different."""
+
 READINGS, AGGREGATES_1M, AGGREGATES_1H = "readings", "aggregates_1m", "aggregates_1h"
 
 
@@ -203,7 +206,7 @@ class Pipeline:
             behind_flush_seconds=self._settings.stream.behind_flush_seconds,
             lateness_ms=lateness_ms,
         )
-        sink = ClickHouseWriter(self._settings.clickhouse)
+        sink = ClickHouseWriter(self._settings.clickhouse, labels=LABELS)
         return Stage(options, commit, sink, AcknowledgedProducer(producer_config(self._client)), rollup)
 
     def _announcement(self, topic: str) -> Announcement:
