@@ -10,6 +10,9 @@ from weir.change import Change
 from weir.errors import ConfigError
 from weir.settings import Settings
 
+DEAD_LETTER_BYTES = 2 * 1024 * 1024
+"""A dead letter is a whole record, which may be of Kafka's largest size (1 MiB by default), and its headers."""
+
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -31,7 +34,7 @@ def topic_plans(settings: Settings) -> list[TopicPlan]:
         TopicPlan(names.aggregates_1m, partitions, _compacted(days.agg_1m_days, days.topic_days)),
         TopicPlan(names.aggregates_1h, partitions, _compacted(days.agg_1h_days, days.topic_days)),
         TopicPlan(names.alerts, 1, _compacted(days.topic_days, 1)),
-        TopicPlan(names.deadletters, 1, kept),
+        TopicPlan(names.deadletters, 1, kept | {"max.message.bytes": str(DEAD_LETTER_BYTES)}),
     ]
 
 

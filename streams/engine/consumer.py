@@ -163,6 +163,8 @@ class ConsumerThread(threading.Thread):
             for topic, partition, run in split_by_partition(messages):
                 self._hand_over(consumer, topic, partition, run)
         if time.monotonic() - self._reported >= 1.0:
+            self._reported = time.monotonic()
+            self._begin_again(consumer)
             self._report_lag(consumer)
         self._report_silence(consumer)
 
@@ -215,7 +217,7 @@ class ConsumerThread(threading.Thread):
 
     def _hand_over(self, consumer: Consumer, topic: str, partition: int, run: list[Message]) -> None:
         lease = self._leases.get(partition)
-        if lease is None:
+        if lease is None or not lease.active:
             return
         if partition in self._fresh:  # these may be left from the assignment before: read them again, from the start
             consumer.incremental_unassign([TopicPartition(topic, partition)])
@@ -239,7 +241,6 @@ class ConsumerThread(threading.Thread):
             self._last_message[partition] = now
 
     def _report_lag(self, consumer: Consumer) -> None:
-        self._reported = time.monotonic()
         for partition, lease in self._leases.items():
             lag = self._lag(consumer, lease)
             if lag is not None:
@@ -273,6 +274,30 @@ class ConsumerThread(threading.Thread):
         if self._paused:
             consumer.pause(partitions)
         logger.info("%s: assigned %s", self.topic, sorted(lease.partition for lease in leases))
+
+    def _begin_again(self, consumer: Consumer) -> None:
+        """Read partitions again from their checkpoint whose lease was given up while they are still assigned.
+
+        That is so after a refused commit that was not followed by a rebalance: nothing of it counts, and what was in
+        memory is gone.
+        """
+        ended = [partition for partition, lease in self._leases.items() if not lease.active]
+        if not ended:
+            return
+        try:
+            committed = consumer.committed([TopicPartition(self.topic, partition) for partition in ended], timeout=5)
+        except KafkaException as error:
+            logger.warning("%s: the checkpoints of %s cannot be read yet: %s", self.topic, ended, error)
+            return
+        for found in committed:
+            if found.error is None:
+                lease = Lease(found.topic, found.partition, from_commit(found.offset, found.metadata))
+                self._leases[found.partition] = lease
+                consumer.incremental_unassign([TopicPartition(found.topic, found.partition)])
+                consumer.incremental_assign([_start(lease)])
+                if self._paused:
+                    consumer.pause([TopicPartition(found.topic, found.partition)])
+                logger.info("%s: reading partition %d again from its checkpoint", self.topic, found.partition)
 
     def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Drop revoked or lost partitions: their next owner rebuilds the windows by replay."""
@@ -308,7 +333,7 @@ class ConsumerThread(threading.Thread):
             answers = consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             if error.args[0].code() in FENCED:
-                logger.warning("%s: commit refused, this worker was expelled: %s", self.topic, error.args[0].str())
+                logger.warning("%s: commit refused, nothing of it counts: %s", self.topic, error.args[0].str())
                 return set()
             raise TransientError(f"The offsets of {self.topic} cannot be committed: {error.args[0].str()}.") from error
         refused = {answer.partition for answer in answers if answer.error is not None}

@@ -6,11 +6,14 @@ The headers are documented in ``schemas/avro/deadletters.md``.
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import Message
 
 from streams.engine.producer import Record
+
+MOST_DETAIL: Final = 1_000
+"""Characters of the sentence: it may quote what the sender wrote, and that may be long."""
 
 FIRST_SEEN = "first_seen"
 REPLAY_COUNT = "replay_count"
@@ -41,7 +44,7 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
     _, append_ms = message.timestamp()
     headers = {
         "reason": letter.reason,
-        "detail": letter.detail,
+        "detail": letter.detail[:MOST_DETAIL],
         "stage": letter.stage,
         "topic": message.topic() or "",
         "partition": str(message.partition()),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from weir.errors import TransientError
+
+MOST_BYTES: Final = 2_097_152
+"""Largest record written: a dead letter is a whole record of the largest size that Kafka takes, and its headers."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -33,6 +36,7 @@ def producer_config(client: Mapping[str, object]) -> dict[str, object]:
         "partitioner": "murmur2_random",
         "queue.buffering.max.messages": 200_000,
         "delivery.timeout.ms": 60_000,
+        "message.max.bytes": MOST_BYTES,
     }
 
 
