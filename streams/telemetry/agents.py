@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import faust
 from faust.types import StreamT
@@ -16,7 +17,8 @@ from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, consumer_config
 from streams.engine.garbage import collect_rarely
 from streams.engine.retrying import patiently
-from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline
+from streams.engine.stage import Commit
+from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline, TelemetryStage
 from weir.settings import Settings
 
 
@@ -40,33 +42,18 @@ def add_agents(app: faust.App, settings: Settings) -> None:
                 collect_rarely()
         return built[0]
 
-    readings = channel(groups.readings, topics.readings, "Reading")
-    minutes = channel(groups.aggregates_1m, topics.aggregates_1m, "Aggregate")
-    hours = channel(groups.aggregates_1h, topics.aggregates_1h, "Aggregate")
+    def add(source: BatchTopic, name: str, make: Callable[[Pipeline, Commit], TelemetryStage]) -> None:
+        @app.agent(source, name=name)
+        async def store(blocks: StreamT[Block]) -> None:
+            stage = make(await pipeline(), source.commit)
+            source.before_leaving(stage.stop)
+            async for block in blocks:
+                await stage.process(block)
+                source.processed(block)
 
-    @app.agent(readings, name=READINGS)
-    async def store_readings(blocks: StreamT[Block]) -> None:
-        stage = (await pipeline()).readings(readings.commit)
-        readings.before_leaving(stage.stage.stop)
-        async for block in blocks:
-            await stage.process(block)
-            readings.processed(block)
-
-    @app.agent(minutes, name=AGGREGATES_1M)
-    async def store_minutes(blocks: StreamT[Block]) -> None:
-        stage = (await pipeline()).minutes(minutes.commit)
-        minutes.before_leaving(stage.stage.stop)
-        async for block in blocks:
-            await stage.process(block)
-            minutes.processed(block)
-
-    @app.agent(hours, name=AGGREGATES_1H)
-    async def store_hours(blocks: StreamT[Block]) -> None:
-        stage = (await pipeline()).hours(hours.commit)
-        hours.before_leaving(stage.stage.stop)
-        async for block in blocks:
-            await stage.process(block)
-            hours.processed(block)
+    add(channel(groups.readings, topics.readings, "Reading"), READINGS, Pipeline.readings)
+    add(channel(groups.aggregates_1m, topics.aggregates_1m, "Aggregate"), AGGREGATES_1M, Pipeline.minutes)
+    add(channel(groups.aggregates_1h, topics.aggregates_1h, "Aggregate"), AGGREGATES_1H, Pipeline.hours)
 
     @app.timer(settings.postgres.refresh_seconds)  # type: ignore[untyped-decorator]  # Faust's is
     async def follow_metadata() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -45,22 +45,33 @@ LABELS = ("unit", "fw_ver", "source", "quality")
 READINGS, AGGREGATES_1M, AGGREGATES_1H = "readings", "aggregates_1m", "aggregates_1h"
 
 
+class TelemetryStage(Protocol):
+    """What an agent drives: blocks in, in order; ``stop`` stores what is pending."""
+
+    async def process(self, block: Block) -> None:
+        """Store one block; raises whatever must crash the worker."""
+
+    async def stop(self) -> None:
+        """Store what is pending, as far as it is still ours."""
+
+
 class ReadingsStage:
     """Readings in; raw rows, 1-minute aggregates and dead letters out."""
 
     def __init__(self, settings: Settings, series: ActiveSeries, stage: Stage) -> None:
         """Judge and enrich with ``series``, store through ``stage``."""
         self._series = series
-        self.stage = stage
+        self._stage = stage
+        self.stop = stage.stop
         self._skew_ms = _ms(settings.stream.future_skew_seconds)
         self._behind_clock_ms = _ms(settings.stream.lateness_seconds + settings.stream.idle_seconds)
 
     async def process(self, block: Block) -> None:
         """Judge, enrich and store one block; a silent partition's watermark follows the wall clock."""
         if block.silent:
-            await self.stage.silent(block, block.clock_ms - self._behind_clock_ms)
+            await self._stage.silent(block, block.clock_ms - self._behind_clock_ms)
         else:
-            await self.stage.accept(block, self.outcome(block))
+            await self._stage.accept(block, self.outcome(block))
 
     def outcome(self, block: Block) -> Outcome:
         """Pure but for codes given to new series: what becomes of one block."""
@@ -99,15 +110,16 @@ class MinutesStage:
         self._retention = retention
         self._index = index
         self._upstream = upstream
-        self.stage = stage
+        self._stage = stage
+        self.stop = stage.stop
 
     async def process(self, block: Block) -> None:
         """Store one block; a silent partition's watermark follows the stage before."""
         if block.silent:
             known = await asyncio.to_thread(self._upstream.before, block.lease.partition)
-            await self.stage.silent(block, known)
+            await self._stage.silent(block, known)
         else:
-            await self.stage.accept(block, self.outcome(block))
+            await self._stage.accept(block, self.outcome(block))
 
     def outcome(self, block: Block) -> Outcome:
         """What becomes of one block."""
@@ -129,15 +141,16 @@ class HoursStage:
     def __init__(self, retention: Retention, stage: Stage) -> None:
         """Store through ``stage``."""
         self._retention = retention
-        self.stage = stage
+        self._stage = stage
+        self.stop = stage.stop
 
     async def process(self, block: Block) -> None:
         """Store one block."""
         if block.silent:
-            await self.stage.silent(block, None)
+            await self._stage.silent(block, None)
         else:
             rows = aggregate_rows(block, self._retention)
-            await self.stage.accept(block, Outcome(rows, block.offsets, None, undecodable(block, AGGREGATES_1H)))
+            await self._stage.accept(block, Outcome(rows, block.offsets, None, undecodable(block, AGGREGATES_1H)))
 
 
 Retention = Callable[[pl.Series], pl.Series]

@@ -6,6 +6,7 @@ from ClickHouse, reduced by the same function, and published with a higher revis
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import KeyIndex
 from streams.engine.producer import Record
-from streams.engine.reduce import REDUCED, merge_aggregates, reduce_points
+from streams.engine.reduce import REDUCED, Ints, merge_aggregates, reduce_points
 from streams.telemetry.series import ActiveSeries
 
 MINUTE_MS: Final = 60_000
@@ -22,8 +23,6 @@ HOUR_MS: Final = 3_600_000
 
 IDENTITY: Final = ("org_id", "project_id", "device_id", "device_type", "sensor", "metric", "unit", "fw_ver", "source")
 MEASURES: Final = ("count", "sum", "min", "max", "avg", "first", "last", "last_ts", "stddev", "revision")
-
-_NO_ROWS: Final = pl.DataFrame(schema=REDUCED)
 
 
 class ReadBack(Protocol):
@@ -51,74 +50,87 @@ class Announcement:
         return [Record(self._topic, key.encode(), value, partition) for key, value in zip(keys, values, strict=True)]
 
 
-class MinuteRollup:
+class _Rollup(ABC):
+    """What both sizes share: closing from points at hand, recomputing from points read back."""
+
+    size_ms: int
+
+    def __init__(self, read_back: ReadBack, announcement: Announcement) -> None:
+        self._read_back = read_back
+        self.records = announcement.records
+
+    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
+        """Reduce the points of the window that begins at ``start`` (ms) to one Aggregate row a series."""
+        reduced = self._reduce(points)
+        return self._rows(reduced, reduced["series"].to_numpy(), np.full(len(reduced), start), points)
+
+    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
+        """Aggregate closed windows (series, start) again, from what is stored."""
+        codes = late["series"].to_numpy()
+        windows = self._names()[codes].with_columns(late["start"])
+        points, number = _numbered(self._read_back(windows, self.size_ms), windows)
+        reduced = self._reduce(points.with_columns(number)) if len(points) else pl.DataFrame(schema=REDUCED)
+        window = reduced["series"].to_numpy()
+        return self._rows(reduced, codes[window], windows["start"].to_numpy()[window], points)
+
+    def _rows(self, reduced: pl.DataFrame, codes: Ints, starts: Ints, points: pl.DataFrame) -> pl.DataFrame:
+        """Return Aggregate rows in the contract's order."""
+        identity = self._identity(codes, points[reduced["row"].to_numpy()]).select(pl.col(IDENTITY).cast(pl.String))
+        window = pl.DataFrame({"window_start": starts, "window_end": starts + self.size_ms})
+        return pl.concat([identity, window, reduced.select(MEASURES)], how="horizontal")
+
+    @abstractmethod
+    def _names(self) -> pl.DataFrame:
+        """Columns device_id, sensor; the row number is the code of the series."""
+
+    @abstractmethod
+    def _reduce(self, points: pl.DataFrame) -> pl.DataFrame:
+        """One row a series, as in :mod:`streams.engine.reduce`."""
+
+    @abstractmethod
+    def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
+        """:data:`IDENTITY` of each series, given its code and its latest point."""
+
+
+class MinuteRollup(_Rollup):
     """Readings to 1-minute aggregates. Points have series, ts, value, append_ts, fw_ver, source."""
 
     size_ms = MINUTE_MS
 
     def __init__(self, series: ActiveSeries, read_back: ReadBack, announcement: Announcement) -> None:
         """``series`` gives the codes their names and dimensions."""
+        super().__init__(read_back, announcement)
         self._series = series
-        self._read_back = read_back
-        self.records = announcement.records
 
-    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
-        """Reduce one window's points to a row a series."""
-        reduced = reduce_points(points)
-        identity = self._identity(reduced["series"].to_numpy(), points[reduced["row"].to_numpy()])
-        return _rows(identity, reduced, np.full(len(reduced), start), self.size_ms)
+    def _names(self) -> pl.DataFrame:
+        return self._series.names
 
-    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
-        """Aggregate closed windows (series, start) again, from the raw readings."""
-        codes = late["series"].to_numpy()
-        windows = self._series.names[codes].with_columns(late["start"])
-        points, number = _numbered(self._read_back(windows, self.size_ms), windows)
-        if not len(points):
-            return _rows(
-                self._identity(codes[:0], points),
-                pl.DataFrame(schema=REDUCED),
-                np.empty(0, dtype=np.int64),
-                self.size_ms,
-            )
-        reduced = reduce_points(points.with_columns(number))
-        window = reduced["series"].to_numpy()
-        identity = self._identity(codes[window], points[reduced["row"].to_numpy()])
-        return _rows(identity, reduced, windows["start"].to_numpy()[window], self.size_ms)
+    def _reduce(self, points: pl.DataFrame) -> pl.DataFrame:
+        return reduce_points(points)
 
-    def _identity(self, codes: np.ndarray[tuple[int], np.dtype[np.int64]], last: pl.DataFrame) -> pl.DataFrame:
+    def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
         known = self._series.dims[codes].with_columns(self._series.names[codes]["device_id"])
-        labels = last.select(pl.col("fw_ver", "source").cast(pl.String))
-        return pl.concat([known, labels], how="horizontal").select(pl.col(IDENTITY).cast(pl.String))
+        return pl.concat([known, last.select("fw_ver", "source")], how="horizontal")
 
 
-class HourRollup:
+class HourRollup(_Rollup):
     """1-minute aggregates to 1-hour aggregates. Points are Aggregate rows with series and ts (their window_start)."""
 
     size_ms = HOUR_MS
 
     def __init__(self, index: KeyIndex, read_back: ReadBack, announcement: Announcement) -> None:
         """``index`` gives the codes their names."""
+        super().__init__(read_back, announcement)
         self._index = index
-        self._read_back = read_back
-        self.records = announcement.records
 
-    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
-        """Merge one hour's minutes to a row a series."""
-        merged = merge_aggregates(points)
-        identity = points[merged["row"].to_numpy()].select(pl.col(IDENTITY).cast(pl.String))
-        return _rows(identity, merged, np.full(len(merged), start), self.size_ms)
+    def _names(self) -> pl.DataFrame:
+        return self._index.names
 
-    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
-        """Aggregate closed hours (series, start) again, from the newest revisions of their minutes."""
-        windows = self._index.names[late["series"].to_numpy()].with_columns(late["start"])
-        points, number = _numbered(self._read_back(windows, self.size_ms), windows)
-        if not len(points):
-            return _rows(
-                points.select(IDENTITY), pl.DataFrame(schema=REDUCED), np.empty(0, dtype=np.int64), self.size_ms
-            )
-        merged = merge_aggregates(points.with_columns(number))
-        identity = points[merged["row"].to_numpy()].select(pl.col(IDENTITY).cast(pl.String))
-        return _rows(identity, merged, windows["start"].to_numpy()[merged["series"].to_numpy()], self.size_ms)
+    def _reduce(self, points: pl.DataFrame) -> pl.DataFrame:
+        return merge_aggregates(points)
+
+    def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
+        return last
 
 
 def _numbered(points: pl.DataFrame, windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
@@ -126,11 +138,3 @@ def _numbered(points: pl.DataFrame, windows: pl.DataFrame) -> tuple[pl.DataFrame
     keys = ["device_id", "sensor", "start"]
     joined = points.join(windows.with_row_index("series"), on=keys, how="inner", maintain_order="left")
     return joined.drop("series"), joined["series"].cast(pl.Int64)
-
-
-def _rows(
-    identity: pl.DataFrame, reduced: pl.DataFrame, starts: np.ndarray[tuple[int], np.dtype[np.int64]], size_ms: int
-) -> pl.DataFrame:
-    """Return Aggregate rows in the contract's order."""
-    window = pl.DataFrame({"window_start": starts, "window_end": starts + size_ms})
-    return pl.concat([identity, window, reduced.select(MEASURES)], how="horizontal")
