@@ -42,6 +42,7 @@ def main() -> None:
 def aggregates(settings: Settings, seconds: float) -> Iterator[dict[str, Any]]:
     """Rows of the topic from its beginning, as they come, for so many seconds; times in milliseconds."""
     config = {"group.id": "follow-aggregates-example", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    config["log_level"] = 0
     consumer = Consumer(kafka_client_config(settings.kafka) | config)
     consumer.subscribe([settings.topics.aggregates_1m])
     schemas: dict[int, Any] = {}

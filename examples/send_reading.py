@@ -26,9 +26,10 @@ def main() -> None:
         "ts": time.time_ns() // 1_000_000,
         "value": arguments.value,
     }
-    producer = Producer(kafka_client_config(settings.kafka) | {"acks": "all"})
+    producer = Producer(kafka_client_config(settings.kafka) | {"acks": "all", "log_level": 0})
     producer.produce(settings.topics.readings, json.dumps(reading), key=arguments.device, on_delivery=acknowledged)
-    producer.flush(10.0)
+    if producer.flush(10.0):
+        raise SystemExit(f"Kafka at {settings.kafka.bootstrap_servers} did not acknowledge in 10 s; see `weir status`.")
 
 
 def acknowledged(error: KafkaError | None, message: Message) -> None:

@@ -32,17 +32,34 @@ class MetadataFeed:
         self._settings = settings
         self._series = series
         self._current_at = time.monotonic()
+        self._away = False
+        self._one_at_a_time = asyncio.Lock()
+
+    async def learned(self) -> bool:
+        """Look for newer metadata now, because a reading names what is not registered; say whether there was some.
+
+        A device may send the moment it was registered. While Postgres is away nothing is asked here: the timer does.
+        """
+        before = self._series.registered.version
+        if self._away:
+            return False
+        await self.refresh()
+        return self._series.registered.version != before
 
     async def refresh(self) -> None:
         """Load the metadata if its version changed; while Postgres is away the last stays in use and tells its age."""
+        async with self._one_at_a_time:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         try:
             dsn = self._settings.postgres.dsn.get_secret_value()
             version = await asyncio.to_thread(metadata_version, dsn)
             if version != self._series.registered.version:
                 self._series.refresh(await asyncio.to_thread(load_registered, self._settings))
                 logger.info("metadata version %d is in force", version)
-            self._current_at = time.monotonic()
+            self._current_at, self._away = time.monotonic(), False
         except TransientError as error:
-            age = time.monotonic() - self._current_at
+            age, self._away = time.monotonic() - self._current_at, True
             logger.warning("%s Metadata of %.0f seconds ago stays in use.", error, age)
         AGE.set(time.monotonic() - self._current_at)

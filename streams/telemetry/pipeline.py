@@ -58,9 +58,10 @@ class TelemetryStage(Protocol):
 class ReadingsStage:
     """Readings in; raw rows, 1-minute aggregates and dead letters out."""
 
-    def __init__(self, settings: Settings, series: ActiveSeries, stage: Stage) -> None:
-        """Judge and enrich with ``series``, store through ``stage``."""
+    def __init__(self, settings: Settings, series: ActiveSeries, metadata: MetadataFeed, stage: Stage) -> None:
+        """Judge and enrich with ``series``, which ``metadata`` keeps current; store through ``stage``."""
         self._series = series
+        self._metadata = metadata
         self._stage = stage
         self.stop = stage.stop
         self._skew_ms = _ms(settings.stream.future_skew_seconds)
@@ -71,12 +72,14 @@ class ReadingsStage:
         if block.silent:
             await self._stage.silent(block, block.clock_ms - self._behind_clock_ms)
         else:
-            await self._stage.accept(block, self.outcome(block))
+            codes = self._series.encode(block.frame)
+            if (codes < 0).any() and await self._metadata.learned():
+                codes = self._series.encode(block.frame)
+            await self._stage.accept(block, self.outcome(block, codes))
 
-    def outcome(self, block: Block) -> Outcome:
-        """Pure but for codes given to new series: what becomes of one block."""
+    def outcome(self, block: Block, codes: Codes) -> Outcome:
+        """What becomes of one block, given the codes of its series."""
         frame, offsets, append_ts = block.frame, block.offsets, block.append_ts
-        codes = self._series.encode(frame)
         verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms)
         letters = undecodable(block, READINGS)
         if verdicts.any():
@@ -191,9 +194,8 @@ class Pipeline:
         settings = self._settings
         rollup = MinuteRollup(self.series, self._stored.readings, self._announcement(settings.topics.aggregates_1m))
         lateness_ms = _ms(settings.stream.lateness_seconds)
-        return ReadingsStage(
-            settings, self.series, self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup)
-        )
+        stage = self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup)
+        return ReadingsStage(settings, self.series, self.metadata, stage)
 
     def minutes(self, commit: Commit) -> MinutesStage:
         """Make the 1-minute stage. Its input comes in order of windows, so it waits for nothing late."""

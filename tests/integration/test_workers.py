@@ -168,3 +168,23 @@ def test_a_worker_waits_for_a_registry_that_is_away_and_says_so(world: World) ->
     assert nowhere in sentence
     assert "Traceback" not in worker.log
     worker.kill()
+
+
+def test_device_may_send_the_moment_it_is_registered(world: World) -> None:
+    world.start_worker(WEIR_POSTGRES__REFRESH_SECONDS="3600")
+    sensors = pl.DataFrame({"device_id": ["just-now"], "sensor": ["temperature"]})
+    register(world.dsn, "acme", None, sensors)
+    with Sender(world.settings) as sender:
+        sender.reading("just-now", "temperature", time.time_ns() // 1_000_000, 1.5)
+        sender.flush()
+    stored = "SELECT count() FROM readings WHERE device_id = 'just-now'"
+    world.wait(lambda: world.value(stored) == 1, "the reading is stored")
+
+
+def test_taken_web_port_is_one_sentence(world: World) -> None:
+    world.start_worker()
+    second = world.start_worker(ready=False, WEIR_WORKER__WEB_PORT=str(world.settings.worker.web_port))
+    wait_until(lambda: second.exit_code is not None, "the second worker ends", 30)
+    assert second.exit_code == 2
+    assert "set WEIR_WORKER__WEB_PORT" in second.log
+    assert "Traceback" not in second.log

@@ -81,7 +81,7 @@ def _next_steps(stack: RunningStack, console: Console, runs_on: bool) -> None:
     default = stack.plan.data_dir == default_data_dir()
     where = "" if default else f" --data-dir {stack.plan.data_dir}"
     up = f"weir up --detach{where}"
-    if not default:
+    if stack.plan.port_base != PORT_BASE:
         up += f" --port-base {stack.plan.port_base}"
     lines = [] if runs_on else [up]
     how = advice(stack.plan, default_dir=default)

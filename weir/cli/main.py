@@ -6,12 +6,14 @@ So ``weir --help`` answers at once, and a command that cannot be imported does n
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 
-from weir.errors import WeirError
+from weir.errors import TransientError, WeirError
 
 COMMANDS = {
     "up": ("weir.cli.up", "Start the embedded stack."),
@@ -54,7 +56,7 @@ class LazyGroup(click.Group):
 def program() -> None:
     """Device telemetry from Kafka through Faust into ClickHouse.
 
-    Start with `weir demo`, or `weir up` and then `weir query "SELECT * FROM readings LIMIT 5"`.
+    Start with `weir demo`, or `weir up --detach` and then `weir query "SELECT * FROM readings LIMIT 5"`.
 
     Exit codes: 0 done, 1 it could not be done, 2 wrong usage or settings; others are in each command's help.
     """
@@ -65,7 +67,7 @@ def main() -> None:
     try:
         code = program.main(standalone_mode=False)
     except WeirError as error:
-        click.echo(f"weir: {error}", err=True)
+        click.echo(f"weir: {error}{_elsewhere(error)}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()
@@ -73,3 +75,11 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _elsewhere(error: WeirError) -> str:
+    """Where to look when a server is away and the stack of this folder has addresses of its own."""
+    own = Path(os.environ.get("WEIR_DATA_DIR") or ".weir") / "weir.toml"
+    if isinstance(error, TransientError) and "WEIR_CONFIG" not in os.environ and own.is_file():
+        return f" If you mean the stack of this folder: export WEIR_CONFIG={own}"
+    return ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import click
 
 from streams.preflight import check
+from weir.errors import ConfigError
 from weir.settings import load_settings
 
 _FAUST_LEVELS = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
@@ -31,6 +33,7 @@ def command(log_level: str) -> None:
     Start as many as there are partitions; they share them, and take over from each other.
     """
     settings = load_settings()
+    _require_port(settings.worker.web_host, settings.worker.web_port)
     check(settings)  # exit 2 before anything is consumed
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # workers scale by partitions and processes
     level, port = _FAUST_LEVELS[log_level], str(settings.worker.web_port)
@@ -38,3 +41,17 @@ def command(log_level: str) -> None:
         sys.executable,
         [sys.executable, "-m", "faust", "-A", "streams.app", "worker", "-l", level, "--web-port", port],
     )
+
+
+def _require_port(host: str, port: int) -> None:
+    """Faust would find out late and say it in a traceback."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"The worker's web page cannot listen on {host}:{port} ({error.strerror}); another worker may run "
+                "already: set WEIR_WORKER__WEB_PORT to a free port."
+            ) from error
