@@ -12,14 +12,15 @@ from clickhouse_connect.driver import Client
 from sinks.clickhouse.client import connect, translating
 from weir.settings import ClickHouseSettings
 
-WINDOWS_A_QUERY: Final = 1_000
-"""Windows asked for at once: their names travel as query parameters, some 50 kB a thousand."""
+WINDOWS_A_QUERY: Final = 250
+"""Windows asked for at once: their names travel as query parameters, and a server takes 128 KiB of each."""
 
 _READINGS: Final = """
-SELECT r.device_id, toString(r.sensor) AS sensor, toUnixTimestamp64Milli(r.ts) AS ts, r.value,
+SELECT r.device_id, toString(r.sensor) AS sensor, toUnixTimestamp64Milli(r.ts) AS ts,
+       if(r.is_number, r.value, nan) AS value,
        toUnixTimestamp64Milli(r.append_ts) AS append_ts, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source
 FROM raw_readings AS r FINAL
-WHERE r.is_number AND {within}
+WHERE {within}
 """
 
 _AGGREGATES: Final = """
@@ -54,7 +55,7 @@ class StoredWindows:
         self._local = threading.local()
 
     def readings(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
-        """Return numeric readings in ``windows`` (device_id, sensor, start in ms), resends left out.
+        """Return the readings in ``windows`` (device_id, sensor, start in ms), resends left out, texts as NaN.
 
         Columns device_id, sensor, ts, value, append_ts, fw_ver, source, start. Raises
         :class:`~weir.errors.TransientError` when ClickHouse is away or busy.

@@ -23,6 +23,7 @@ _INSERT_SETTINGS: Final[dict[str, Any]] = {
     "async_insert": 0,
     "wait_end_of_query": 1,
     "insert_deduplicate": 1,
+    "max_partitions_per_insert_block": 0,  # a device that was away may bring every day that is kept
     "optimize_on_insert": 0,  # resends go at merges and by FINAL: saves 30-43 % of the server's CPU for an insert
     "min_insert_block_size_rows": 1_000_000,  # one request stays one block, so one token means all of it
     "min_insert_block_size_bytes": 0,

@@ -82,7 +82,7 @@ class BatchTopic(Channel[Block]):
 
     def processed(self, block: Block) -> None:
         """Make room for more: the agent is done with ``block``."""
-        self._feed.thread.taken(len(block.messages))
+        self._feed.thread.taken(len(block.messages), block.size)
 
 
 class _Feed(Service):
@@ -119,12 +119,14 @@ class _Feed(Service):
 
     async def on_stop(self) -> None:
         """Store what is pending, leave the group, wait until the thread has closed its consumer."""
-        for callback in self.before_leaving:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(callback(), STOP_SECONDS)
-        STOPPING.set()
-        self.thread.stop()
-        await asyncio.to_thread(self.thread.join, STOP_SECONDS)
+        try:
+            for callback in self.before_leaving:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(callback(), STOP_SECONDS)
+        finally:
+            STOPPING.set()
+            self.thread.stop()
+            await asyncio.to_thread(self.thread.join, STOP_SECONDS)
 
     def _deliver(self, fetch: Fetch) -> None:
         self._running_loop.call_soon_threadsafe(self._fetches.put, fetch)
@@ -137,7 +139,7 @@ class _Feed(Service):
         while not self.should_stop:
             fetch = await self._fetches.get()
             if not fetch.lease.active:
-                self.thread.taken(len(fetch.messages))
+                self.thread.taken(len(fetch.messages), fetch.size)
                 continue
             try:
                 block = await self._decode(fetch)

@@ -21,6 +21,7 @@ class Block:
     ms) are those rows'. ``messages`` are all messages as they came, ``index`` the position in them of each row, and
     ``rejected`` says which did not decode. ``end`` is the offset after the last message. A block without messages says
     that the partition is caught up and silent, as of ``clock_ms``; ``behind``, that many more messages were waiting.
+    ``size`` is that of the payloads, in bytes.
     """
 
     lease: Lease
@@ -34,6 +35,7 @@ class Block:
     end: int
     clock_ms: int
     behind: bool = False
+    size: int = 0
 
     @property
     def silent(self) -> bool:
@@ -58,4 +60,5 @@ def decode_block(fetch: Fetch, codec: Codec) -> Block:
         end=int(offsets[-1]) + 1 if len(offsets) else -1,
         clock_ms=fetch.clock_ms,
         behind=fetch.behind,
+        size=fetch.size,
     )

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 Deliver = Callable[[Fetch], None]
 Commits = Mapping[Lease, Checkpoint]
 
+QUEUE_BYTES = 134_217_728
+"""Payload bytes that may wait for an agent: messages can be 10,000 times as large as a reading is."""
+
 FENCED = frozenset(
     {
         KafkaError._STATE,
@@ -98,7 +101,9 @@ class ConsumerThread(threading.Thread):
         self._last_message: dict[int, float] = {}
         self._requests: queue.SimpleQueue[tuple[Commits, Future[set[Lease]]]] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._waiting = 0
+        self._waiting_bytes = 0
         self._waiting_lock = threading.Lock()
         self._paused = False
         self._full_since: float | None = None
@@ -114,12 +119,15 @@ class ConsumerThread(threading.Thread):
         """
         future: Future[set[Lease]] = Future()
         self._requests.put((commits, future))
+        if self._ended.is_set():
+            self._refuse_requests()
         return future
 
-    def taken(self, messages: int) -> None:
-        """Say that ``messages`` of what was delivered have been processed, so that there is room for more."""
+    def taken(self, messages: int, size: int) -> None:
+        """Say that so many messages of so many bytes have been processed, so that there is room for more."""
         with self._waiting_lock:
             self._waiting -= messages
+            self._waiting_bytes -= size
 
     @property
     def waiting(self) -> int:
@@ -150,6 +158,7 @@ class ConsumerThread(threading.Thread):
         finally:
             self._end_leases(list(self._leases))
             consumer.close()
+            self._ended.set()
             self._refuse_requests()
 
     def _read(self, consumer: Consumer) -> None:
@@ -174,7 +183,7 @@ class ConsumerThread(threading.Thread):
         Then with every partition paused: the call keeps the group membership alive, and only then, because a pause
         throws away what librdkafka has prefetched.
         """
-        if self._waiting < self._options.queue_messages:
+        if self._waiting < self._options.queue_messages and self._waiting_bytes < QUEUE_BYTES:
             if self._paused:
                 consumer.resume(self._partitions())
                 self._paused = False
@@ -226,10 +235,13 @@ class ConsumerThread(threading.Thread):
         last = run[-1].offset()
         lease.position = None if last is None else last + 1
         self._last_message[partition] = time.monotonic()
+        size = sum(map(len, run))
         with self._waiting_lock:
             self._waiting += len(run)
+            self._waiting_bytes += size
         lag = self._lag(consumer, lease)
-        self._deliver(Fetch(lease, run, behind=lag is not None and lag > self._options.fetch_messages))
+        behind = lag is not None and lag > self._options.fetch_messages
+        self._deliver(Fetch(lease, run, behind=behind, size=size))
 
     def _report_silence(self, consumer: Consumer) -> None:
         now = time.monotonic()
@@ -340,9 +352,9 @@ class ConsumerThread(threading.Thread):
         return {lease for lease in owned if lease.partition not in refused}
 
     def _refuse_requests(self) -> None:
-        while not self._requests.empty():
-            _, future = self._requests.get_nowait()
-            future.set_result(set())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._requests.get_nowait()[1].set_result(set())
 
 
 def _start(lease: Lease) -> TopicPartition:

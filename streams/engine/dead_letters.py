@@ -15,6 +15,10 @@ from streams.engine.producer import Record
 MOST_DETAIL: Final = 1_000
 """Characters of the sentence: it may quote what the sender wrote, and that may be long."""
 
+MOST_BYTES_KEPT: Final = 1_048_576
+"""Bytes of a value that are kept: Kafka's own limit, but that one is on compressed batches. More than that is cut, and
+``original_size`` says so; the whole record is in its own topic as long as that keeps it."""
+
 FIRST_SEEN = "first_seen"
 REPLAY_COUNT = "replay_count"
 
@@ -40,7 +44,7 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
     A letter that was replayed before keeps its first ``first_seen`` and its ``replay_count``.
     """
     message = letter.message
-    came_with = dict(message.headers() or [])
+    came_with = _headers(message)
     _, append_ms = message.timestamp()
     headers = {
         "reason": letter.reason,
@@ -60,7 +64,19 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
         kept = came_with.get(name)
         if isinstance(kept, bytes):
             encoded[name] = kept
-    return Record(topic, _bytes(message.key()), _bytes(message.value()), headers=list(encoded.items()))
+    key, value = _bytes(message.key()), _bytes(message.value())
+    if value is not None and len(value) > MOST_BYTES_KEPT:
+        encoded["original_size"] = str(len(value)).encode()
+        value = value[:MOST_BYTES_KEPT]
+    return Record(topic, key[: MOST_BYTES_KEPT // 4] if key is not None else None, value, headers=list(encoded.items()))
+
+
+def _headers(message: Message) -> dict[str, object]:
+    """Return the headers a record came with; a name that is no UTF-8 makes the client give up on all of them."""
+    try:
+        return dict(message.headers() or [])
+    except (SystemError, UnicodeDecodeError):
+        return {}
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:

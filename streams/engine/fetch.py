@@ -38,19 +38,21 @@ class Fetch(NamedTuple):
     """Consecutive messages of one partition in offset order.
 
     A fetch without messages says that a caught-up partition has been silent; ``clock_ms`` is the wall clock then.
-    ``behind`` says that many more messages were waiting in the log.
+    ``behind`` says that many more messages were waiting in the log; ``size`` is that of the payloads, in bytes.
     """
 
     lease: Lease
     messages: list[Message]
     clock_ms: int = 0
     behind: bool = False
+    size: int = 0
 
     def joined(self, after: Fetch, most_messages: int) -> Fetch | None:
         """This fetch and the one ``after`` it as one; None when that is too large or either carries only the clock."""
         if not self.messages or not after.messages or len(self.messages) + len(after.messages) > most_messages:
             return None
-        return Fetch(self.lease, self.messages + after.messages, behind=after.behind)
+        size = self.size + after.size
+        return Fetch(self.lease, self.messages + after.messages, behind=after.behind, size=size)
 
     def values(self) -> list[bytes | None]:
         """Payloads as they came."""

@@ -102,6 +102,7 @@ class PartitionState:
         self.published = begin.watermark
         self._rebuilding_from: int | None = begin.replay if begin.replay < begin.stored else None
         self._committed = Checkpoint(begin.replay, begin.stored, begin.stored, begin.watermark)
+        self.pending_bytes = 0
         self._rows: list[pl.DataFrame] = []
         self._dead_letters: list[DeadLetter] = []
         self._late: list[pl.DataFrame] = []
@@ -129,6 +130,7 @@ class PartitionState:
             return
         fresh = outcome if begin >= self.stored else outcome.split(self.stored)[1]
         self._rows.append(fresh.rows)
+        self.pending_bytes += int(fresh.rows.estimated_size())
         self._dead_letters += fresh.dead_letters
         self.end = max(self.end, end)
 
@@ -181,7 +183,7 @@ class PartitionState:
         """Hand over what is pending to a flush."""
         pending = Pending(self.taken, self.end, self._rows, self._dead_letters, self._late, self.watermark.value)
         self._rows, self._dead_letters, self._late = [], [], []
-        self.taken = self.end
+        self.taken, self.pending_bytes = self.end, 0
         return pending
 
     def close(self, watermark: int) -> list[tuple[int, list[pl.DataFrame]]]:

@@ -57,9 +57,11 @@ def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
     """
     series, ts, value = _ints(points, "series"), _ints(points, "ts"), _floats(points, "value")
     order = _latest_of_each(series, ts, rank=None)
-    order = order[~np.isnan(value[order])]
-    if not len(order):
+    held_series, held_append = series[order], _ints(points, "append_ts")[order]
+    number = ~np.isnan(value[order])
+    if not number.any():
         return pl.DataFrame(schema=REDUCED)
+    order = order[number]
     series, ts, value = series[order], ts[order], value[order]
     starts = _group_starts(series)
     count = np.diff(np.append(starts, len(series)))
@@ -67,7 +69,8 @@ def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
     mean = total / count
     squares = np.add.reduceat(np.square(value - np.repeat(mean, count)), starts)
     ends = starts + count - 1
-    append = np.maximum.reduceat(_ints(points, "append_ts")[order], starts)
+    held_starts = _group_starts(held_series)  # a text that took a number's place is newer data, too
+    append = np.maximum.reduceat(held_append, held_starts)[np.isin(held_series[held_starts], series[starts])]
     return pl.DataFrame(
         {
             "row": order[ends],

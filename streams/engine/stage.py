@@ -20,7 +20,7 @@ import math
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import polars as pl
 
@@ -33,6 +33,9 @@ from streams.engine.partition_state import Outcome, PartitionState, Pending
 from streams.engine.producer import AcknowledgedProducer, Record
 from streams.engine.retrying import patiently
 from weir.errors import WeirError
+
+FLUSH_BYTES: Final = 134_217_728
+"""Bytes of rows that force a flush, however few rows they are: readings may carry long texts."""
 
 
 class Sink(Protocol):
@@ -128,9 +131,9 @@ class Stage:
                 return
         state.add(outcome, begin, block.end)
         self._due = min(self._due or math.inf, self._deadline(block))
-        if self._pending() >= self.options.flush_rows:
-            if self._busy and self._pending() >= 2 * self.options.flush_rows:
-                await self._running()
+        if self._enough():
+            if self._too_much():
+                await self._idle()
             if not self._busy:
                 self._begin_flush()
 
@@ -166,8 +169,14 @@ class Stage:
             self._states[block.lease] = state
         return state
 
-    def _pending(self) -> int:
-        return sum(state.pending_offsets for state in self._states.values())
+    def _enough(self, flushes: int = 1) -> bool:
+        """Whether so many flushes' worth of rows or bytes is pending."""
+        rows = sum(state.pending_offsets for state in self._states.values())
+        size = sum(state.pending_bytes for state in self._states.values())
+        return rows >= flushes * self.options.flush_rows or size >= flushes * FLUSH_BYTES
+
+    def _too_much(self) -> bool:
+        return self._busy and self._enough(flushes=2)
 
     @property
     def _busy(self) -> bool:
@@ -193,17 +202,26 @@ class Stage:
         seconds = self.options.behind_flush_seconds if block.behind else self.options.flush_seconds
         return time.monotonic() + seconds
 
-    async def _running(self) -> None:
-        if self._flushing is not None:
+    async def _idle(self) -> None:
+        """Wait until no flush runs; raise what the last one failed with.
+
+        Asks again after waiting: whoever else waited may have begun the next one, and two at once would commit past
+        rows that are not stored.
+        """
+        while self._busy and self._flushing is not None:
             await self._flushing
+        if self._flushing is not None:
+            self._flushing.result()
 
     async def _drain(self) -> None:
         """Flush everything that may be flushed and wait for it."""
-        await self._running()
+        await self._idle()
         self._begin_flush()
-        await self._running()
+        await self._idle()
 
     def _begin_flush(self) -> None:
+        if self._busy:
+            raise RuntimeError("a flush began while another ran")
         self._due = None
         for lease in [lease for lease in self._states if not lease.active]:
             self._forget(lease)

@@ -6,6 +6,7 @@ from ClickHouse, reduced by the same function, and published with a higher revis
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
@@ -20,6 +21,7 @@ from streams.telemetry.series import ActiveSeries
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
 
 IDENTITY: Final = ("org_id", "project_id", "device_id", "device_type", "sensor", "metric", "unit", "fw_ver", "source")
 MEASURES: Final = ("count", "sum", "min", "max", "avg", "first", "last", "last_ts", "stddev", "revision")
@@ -66,6 +68,7 @@ class _Rollup(ABC):
 
     def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
         """Aggregate closed windows (series, start) again, from what is stored."""
+        late = late.filter(pl.col("start") >= self._oldest_whole(late["series"].to_numpy()))
         codes = late["series"].to_numpy()
         windows = self._names()[codes].with_columns(late["start"])
         points, number = _numbered(self._read_back(windows, self.size_ms), windows)
@@ -78,6 +81,10 @@ class _Rollup(ABC):
         identity = self._identity(codes, points[reduced["row"].to_numpy()]).select(pl.col(IDENTITY).cast(pl.String))
         window = pl.DataFrame({"window_start": starts, "window_end": starts + self.size_ms})
         return pl.concat([identity, window, reduced.select(MEASURES)], how="horizontal")
+
+    def _oldest_whole(self, codes: Ints) -> pl.Series:
+        """Start (ms) before which each series' windows are left as they are: expiry has begun to delete their rows."""
+        return pl.repeat(-(2**62), len(codes), dtype=pl.Int64, eager=True)
 
     @abstractmethod
     def _names(self) -> pl.DataFrame:
@@ -101,6 +108,10 @@ class MinuteRollup(_Rollup):
         """``series`` gives the codes their names and dimensions."""
         super().__init__(read_back, announcement)
         self._series = series
+
+    def _oldest_whole(self, codes: Ints) -> pl.Series:
+        days = self._series.dims[codes]["retention_days"].cast(pl.Int64)
+        return time.time_ns() // 1_000_000 - days * DAY_MS
 
     def _names(self) -> pl.DataFrame:
         return self._series.names

@@ -9,7 +9,8 @@ too_old             was measured longer ago than its project or Weir keeps raw r
 too_far_in_future   was measured further ahead of the broker's clock than the allowed skew
 not_finite          has a value that is NaN or infinite
 no_value            has neither a value nor a text nor a status code
-out_of_bounds       has a value outside the bounds of its sensor, or else of its metric
+out_of_bounds       has a value outside the bounds of its sensor, or else of its metric, or beyond 1e150
+too_long            has a unit, quality, firmware or source of over 256 bytes, or a text of over 65,536
 =================== ==========================================================================================
 
 All verdicts compare with the time at which the broker took the reading, so a replay years later gives the same ones.
@@ -30,6 +31,12 @@ from streams.telemetry.series import ActiveSeries
 
 DAY_MS: Final = 86_400_000
 
+LARGEST_VALUE: Final = 1e150
+"""Squares of larger numbers overflow, and with them a window's spread and sum."""
+
+MOST_BYTES: Final = {"unit": 256, "quality": 256, "fw_ver": 256, "source": 256, "str_value": 65_536}
+"""Bytes of each text: labels travel on with every aggregate."""
+
 ACCEPTED: Final = 0
 REASONS: Final = (
     "accepted",
@@ -40,6 +47,7 @@ REASONS: Final = (
     "not_finite",
     "no_value",
     "out_of_bounds",
+    "too_long",
 )
 """The verdict's number is its place here; of several that hold, the lowest is given."""
 
@@ -57,14 +65,16 @@ def judge(frame: pl.DataFrame, codes: Codes, append_ts: Int64s, series: ActiveSe
     value = frame["value"].to_numpy()
     dims = series.dims
     safe = codes if known.all() else np.where(known, codes, 0)
+    _mark(verdicts, _too_long(frame), 8)
+    _mark(verdicts, np.abs(value) > LARGEST_VALUE, 7, over=(8,))
     if len(dims):
         low, high = dims["min_value"].to_numpy()[safe], dims["max_value"].to_numpy()[safe]
         keeps_ms = dims["retention_days"].to_numpy().astype(np.int64)[safe] * DAY_MS
-        _mark(verdicts, (value < low) | (value > high), 7)  # a missing bound is NaN, which compares false
-        _mark(verdicts, known & (ts < append_ts - keeps_ms), 3, over=(7,))
-    _mark(verdicts, ~numeric & _empty(frame), 6, over=(7,))
-    _mark(verdicts, numeric & ~np.isfinite(value), 5, over=(6, 7))
-    _mark(verdicts, ts > append_ts + future_skew_ms, 4, over=(5, 6, 7))
+        _mark(verdicts, (value < low) | (value > high), 7, over=(8,))  # a missing bound is NaN, which compares false
+        _mark(verdicts, known & (ts < append_ts - keeps_ms), 3, over=(7, 8))
+    _mark(verdicts, ~numeric & _empty(frame), 6, over=(7, 8))
+    _mark(verdicts, numeric & ~np.isfinite(value), 5, over=(6, 7, 8))
+    _mark(verdicts, ts > append_ts + future_skew_ms, 4, over=(5, 6, 7, 8))
     if not known.all():
         _mark_unregistered(verdicts, frame, known, series)
     return verdicts
@@ -90,6 +100,7 @@ _SENTENCES: Final = (
     "{where}: value {value} is not a finite number",
     "{where}: has neither value, str_value nor status_code",
     "{where}: value {value} is outside the bounds of its sensor",
+    "{where}: has a unit, quality, firmware, source or text that is too long",
 )
 
 
@@ -108,6 +119,15 @@ def _mark_unregistered(
     missing = np.flatnonzero(~known)
     has_device = series.registered.knows_device(frame["device_id"][missing])
     verdicts[missing] = np.where(has_device, 2, 1)
+
+
+def _too_long(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    long = np.zeros(len(frame), dtype=np.bool_)
+    for name, most in MOST_BYTES.items():
+        column = frame[name]
+        if column.null_count() < len(column):
+            long |= (column.str.len_bytes() > most).fill_null(False).to_numpy()
+    return long
 
 
 def _empty(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:

@@ -33,15 +33,18 @@ class Reader:
         """Wait for exactly these values, in order and under one lease, and return the lease."""
         got: list[Message] = []
         leases: set[Lease] = set()
+        size = 0
         deadline = time.monotonic() + seconds
         while len(got) < len(values) and time.monotonic() < deadline:
             fetch = self.next(deadline - time.monotonic())
             if fetch.messages:
                 got += fetch.messages
                 leases.add(fetch.lease)
+                size += fetch.size
             if release:
-                self.thread.taken(len(fetch.messages))
+                self.thread.taken(len(fetch.messages), fetch.size)
         assert [(message.value() or b"").decode() for message in got] == values
+        assert size == sum(map(len, values))
         assert len(leases) == 1
         return leases.pop()
 
@@ -116,7 +119,7 @@ def test_agent_that_is_behind_gets_no_more_until_it_has_caught_up(world: World) 
         time.sleep(1.5)  # beyond the moment that it waits before it pauses the partitions
         while not reading.fetches.empty():
             assert reading.next(1).messages == []  # the clock of partitions that have nothing to read
-        reading.thread.taken(200)
+        reading.thread.taken(200, 0)
         reading.take(numbers(200, 500))
     finally:
         reading.stop()

@@ -232,3 +232,42 @@ def test_inserting_before_the_plan_is_committed_is_caught(monkeypatch: pytest.Mo
             world.crash_at = -1
             run_worker(world, random.Random(crash_at + 1))
             check(world)
+
+
+def test_flushes_of_a_stage_never_overlap() -> None:
+    """Whoever waits for a running flush must ask again: two at once commit past rows that are not stored."""
+
+    async def live() -> None:
+        world = World(make_log(random.Random(5), 400))
+        lease, running = Lease("t", 0, None), 0
+        most = 0
+
+        async def commit(commits: Mapping[Lease, Checkpoint]) -> set[Lease]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.01)
+            running -= 1
+            return set(commits)
+
+        options = StageOptions(
+            name="s",
+            table="raw",
+            dead_letter_topic="dlq",
+            flush_rows=20,
+            flush_seconds=0.01,
+            behind_flush_seconds=0.01,
+            lateness_ms=5_000,
+        )
+        stage = Stage(options, commit, FakeSink(world), FakeProducer(world), FakeRollup(world))
+
+        async def feed() -> None:
+            for at in range(0, 400, 10):
+                await stage.accept(*block_of(world.log[at : at + 10], lease))
+
+        await asyncio.gather(feed(), stage._drain(), stage._drain(), stage._drain())
+        await stage.stop()
+        assert most == 1
+        assert pl.concat(world.stored)["offset"].to_list() == list(range(400))
+
+    asyncio.run(live())

@@ -82,6 +82,7 @@ def test_text_that_repeats_a_number_takes_it_out_of_the_window() -> None:
         points([(0, 1_000, 2.0, APPEND), (0, 2_000, 4.0, APPEND), (0, 1_000, nan, APPEND + 1), (1, 1_000, nan, APPEND)])
     )
     assert reduced.select("series", "count", "sum").rows() == [(0, 1, 4.0)]
+    assert reduced["revision"][0] == (APPEND + 1) * 4_194_304 + 1  # more than the two numbers had
 
 
 def test_window_of_texts_alone_gives_no_rows() -> None:

@@ -38,6 +38,10 @@ def reading(**changes: Any) -> dict[str, Any]:
         "value": 20.0,
         "str_value": None,
         "status_code": None,
+        "unit": None,
+        "quality": None,
+        "fw_ver": None,
+        "source": None,
     } | changes
 
 
@@ -49,6 +53,10 @@ def verdicts(*readings: dict[str, Any], series: ActiveSeries | None = None) -> l
         "value": pl.Float64,
         "str_value": pl.String,
         "status_code": pl.Int64,
+        "unit": pl.String,
+        "quality": pl.String,
+        "fw_ver": pl.String,
+        "source": pl.String,
     }
     frame = pl.DataFrame(list(readings), schema=schema)
     series = series or series_of()
@@ -83,7 +91,13 @@ def verdicts(*readings: dict[str, Any], series: ActiveSeries | None = None) -> l
         ({"value": 125.0}, "accepted"),
         ({"value": 125.5}, "out_of_bounds"),
         ({"value": -40.5}, "out_of_bounds"),
-        ({"sensor": "note", "value": 1e300}, "accepted"),
+        ({"sensor": "note", "value": 1e150}, "accepted"),
+        ({"sensor": "note", "value": -1.1e150}, "out_of_bounds"),
+        ({"fw_ver": "v" * 256, "unit": "u", "source": "s", "quality": "q"}, "accepted"),
+        ({"fw_ver": "v" * 257}, "too_long"),
+        ({"unit": "°" * 129}, "too_long"),
+        ({"value": None, "str_value": "x" * 65_536}, "accepted"),
+        ({"value": None, "str_value": "x" * 65_537}, "too_long"),
     ],
 )
 def test_reading_gets_the_verdict_a_person_gives(changes: dict[str, Any], verdict: str) -> None:

@@ -90,11 +90,24 @@ def expected_windows(readings: Readings, size_ms: int) -> dict[WindowKey, Window
 
 
 def _by_window(readings: Readings, size_ms: int) -> Iterator[tuple[WindowKey, list[Acknowledged]]]:
+    """Members of each window: its numbers, and what else was measured in a minute that has a number.
+
+    A text in such a minute does not count, but it is newer data: it may have taken a number's place.
+    """
     members: dict[tuple[str, str, int], list[Acknowledged]] = {}
+    texts: list[Acknowledged] = []
+    minutes: set[tuple[str, str, int]] = set()
     for reading in readings.values():
-        if reading.value is not None:
-            ts = reading[2]
-            members.setdefault((reading[0], reading[1], ts - ts % size_ms), []).append(reading)
+        ts = reading[2]
+        if reading.value is None:
+            texts.append(reading)
+            continue
+        minutes.add((reading[0], reading[1], ts - ts % MINUTE_MS))
+        members.setdefault((reading[0], reading[1], ts - ts % size_ms), []).append(reading)
+    for reading in texts:
+        ts = reading[2]
+        if (reading[0], reading[1], ts - ts % MINUTE_MS) in minutes:
+            members[reading[0], reading[1], ts - ts % size_ms].append(reading)
     return ((WindowKey(*key), points) for key, points in members.items())
 
 
@@ -106,11 +119,13 @@ def _window(points: list[Acknowledged]) -> Window:
     mean = total / count
     spread = math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / count)
     last_ts, last = in_time[-1]
-    return Window(count, total, min(values), max(values), mean, values[0], last, last_ts, spread, _revision(points))
+    return Window(
+        count, total, min(values), max(values), mean, values[0], last, last_ts, spread, _revision(points, count)
+    )
 
 
-def _revision(points: list[Acknowledged]) -> int | None:
+def _revision(points: list[Acknowledged], count: int) -> int | None:
     times = [point.append_ts for point in points if point.append_ts is not None]
     if len(times) < len(points):
         return None
-    return max(times) * REVISION_STEP + min(len(points), REVISION_STEP - 1)
+    return max(times) * REVISION_STEP + min(count, REVISION_STEP - 1)
