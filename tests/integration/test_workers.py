@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -11,12 +12,14 @@ from pathlib import Path
 import httpx
 import polars as pl
 import pytest
+from confluent_kafka import Producer
 
+from connectors.kafka.client import kafka_client_config
 from connectors.postgres.devices import register
 from tests.free_ports import free_port
 from tests.sender import Sender
 from tests.stack_under_test import StackUnderTest
-from tests.stored import stored_readings, stored_windows
+from tests.stored import dead_letters, stored_readings, stored_windows
 from tests.waiting import wait_until
 from tests.worker_process import WorkerProcess
 from tests.world import World, world_on
@@ -188,3 +191,23 @@ def test_taken_web_port_is_one_sentence(world: World) -> None:
     assert second.exit_code == 2
     assert "set WEIR_WORKER__WEB_PORT" in second.log
     assert "Traceback" not in second.log
+
+
+def test_giants_become_dead_letters_and_their_neighbours_are_stored(world: World) -> None:
+    register(world.dsn, "acme", None, pl.DataFrame({"device_id": ["d"], "sensor": ["t"]}))
+    world.start_worker()
+    config = kafka_client_config(world.settings.kafka) | {"compression.type": "lz4", "message.max.bytes": 8_000_000}
+    producer, now = Producer(config), time.time_ns() // 1_000_000
+    small = {"device_id": "d", "sensor": "t", "value": 1.0}
+    values = [
+        json.dumps(small | {"ts": now}).encode(),
+        b"\0\0\0\0\1" + b"\xff" * 3_000_000,  # Kafka's limit is on the compressed batch
+        json.dumps(small | {"ts": now + 1, "fw_ver": "v" * 3_000_000}).encode(),
+        json.dumps(small | {"ts": now + 2}).encode(),
+    ]
+    for value in values:
+        producer.produce(world.settings.topics.readings, value, key="d")
+    assert producer.flush(20) == 0
+    world.wait(lambda: world.value("SELECT count() FROM readings") == 2, "both neighbours are stored")
+    world.wait(lambda: len(dead_letters(world.settings)) == 2, "both giants are dead letters")
+    assert sorted(letter.headers["reason"] for letter in dead_letters(world.settings)) == ["too_long", "undecodable"]
