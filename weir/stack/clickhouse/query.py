@@ -18,6 +18,7 @@ from weir.stack.clickhouse.exceptions import (
 from weir.stack.clickhouse.formats import BlockJoin, is_streamable
 from weir.stack.clickhouse.request import ExternalTable, QueryRequest, is_true
 from weir.stack.clickhouse.session import Lease
+from weir.stack.clickhouse.staging import insert_checked, insert_staged, insert_target
 
 MAX_STATEMENT_BYTES = 256 << 20
 """A statement that carries its data as SQL text (INSERT SELECT from long literals) is held in memory up to this."""
@@ -198,7 +199,10 @@ class Execution:
     def _insert(self, connection: EngineConnection, head: statement.InsertHead) -> Statistics:
         if head.selects:
             return self._insert_select(connection, head)
-        return connection.insert(head.sql, head.format, self._data(head))
+        target = insert_target(head.sql)
+        if target is None:
+            return connection.insert(head.sql, head.format, self._data(head))
+        return insert_staged(connection, target, head.format, self._data(head))
 
     def _data(self, head: statement.InsertHead) -> Iterator[bytes]:
         first = bytes(memoryview(self._text)[head.data_start :])
@@ -217,7 +221,7 @@ class Execution:
         table = quoted_name("_weir_input")
         connection.run(b"CREATE TEMPORARY TABLE " + table + b" (" + structure.replace(b"\\'", b"'") + b")")
         try:
-            connection.insert(b"INSERT INTO " + table, head.format, self._data(head))
+            insert_checked(connection, table, head.format, self._data(head))
             sql = head.sql[:start] + table + head.sql[end:]
             return connection.run(sql, "TabSeparated", self._request.parameters).statistics
         finally:
@@ -227,7 +231,7 @@ class Execution:
 def _create_external(connection: EngineConnection, table: ExternalTable) -> None:
     name = quoted_name(table.name)
     connection.run(b"CREATE TEMPORARY TABLE " + name + b" (" + table.structure.encode() + b")")
-    connection.insert(b"INSERT INTO " + name, table.format, iter([table.data] if table.data else []))
+    insert_checked(connection, name, table.format, iter([table.data] if table.data else []))
 
 
 def _setting_values(connection: EngineConnection, names: list[str]) -> dict[str, str | None]:
