@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -51,6 +52,22 @@ def connect(settings: ClickHouseSettings, *, database: bool = True) -> Client:
             client_name="weir",
             query_retries=0,
         )
+
+
+class ClientOfEachThread:
+    """One client for every thread that asks, made when it first asks; raises what :func:`connect` raises."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        """Connect later."""
+        self._settings = settings
+        self._local = threading.local()
+
+    def get(self) -> Client:
+        """The calling thread's client."""
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = connect(self._settings)
+        return client
 
 
 @contextmanager

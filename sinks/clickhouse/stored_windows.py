@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
 
 import polars as pl
 import pyarrow as pa
-from clickhouse_connect.driver import Client
 
-from sinks.clickhouse.client import connect, translating
+from sinks.clickhouse.client import ClientOfEachThread, translating
 from weir.settings import ClickHouseSettings
 
 WINDOWS_A_QUERY: Final = 250
@@ -52,7 +50,7 @@ class StoredWindows:
     def __init__(self, settings: ClickHouseSettings) -> None:
         """Connect at the first query."""
         self._settings = settings
-        self._local = threading.local()
+        self._clients = ClientOfEachThread(settings)
 
     def readings(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
         """Return the readings in ``windows`` (device_id, sensor, start in ms), resends left out, texts as NaN.
@@ -81,14 +79,8 @@ class StoredWindows:
             "starts": windows["start"].to_list(),
         }
         with translating(self._settings):
-            table = self._client().query_arrow(query, parameters=parameters, use_strings=True)
+            table = self._clients.get().query_arrow(query, parameters=parameters, use_strings=True)
         return _polars(table)
-
-    def _client(self) -> Client:
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._local.client = connect(self._settings)
-        return client
 
 
 def _polars(table: pa.Table) -> pl.DataFrame:

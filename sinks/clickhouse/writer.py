@@ -8,15 +8,13 @@ an asynchronous insert is acknowledged before it is stored, and several of them 
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Collection
 from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-from clickhouse_connect.driver import Client
 
-from sinks.clickhouse.client import connect, translating
+from sinks.clickhouse.client import ClientOfEachThread, translating
 from weir.settings import ClickHouseSettings
 
 _INSERT_SETTINGS: Final[dict[str, Any]] = {
@@ -37,7 +35,7 @@ class ClickHouseWriter:
         """Connect at the first insert. String columns named in ``labels`` travel as dictionaries."""
         self._settings = settings
         self._labels = labels
-        self._local = threading.local()
+        self._clients = ClientOfEachThread(settings)
 
     def insert(self, table: str, rows: pl.DataFrame, token: str) -> None:
         """Store ``rows`` in ``table`` once, however often it is called with this ``token``.
@@ -48,7 +46,7 @@ class ClickHouseWriter:
         """
         body = to_arrow_stream(rows.with_columns(self._dictionaries(rows)))
         with translating(self._settings):
-            self._client().raw_insert(
+            self._clients.get().raw_insert(
                 table,
                 column_names=rows.columns,
                 insert_block=body,
@@ -63,12 +61,6 @@ class ClickHouseWriter:
         """
         texts = (rows[name] for name in self._labels if rows.schema.get(name) == pl.String)
         return [text.cast(pl.Categorical(pl.Categories.random())) for text in texts]
-
-    def _client(self) -> Client:
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._local.client = connect(self._settings)
-        return client
 
 
 def to_arrow_stream(rows: pl.DataFrame) -> bytes:
