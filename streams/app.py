@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import faust
@@ -29,7 +30,10 @@ def create_app(settings: Settings) -> faust.App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         broker_session_timeout=settings.stream.session_timeout_seconds,
+        broker_heartbeat_interval=min(3.0, settings.stream.session_timeout_seconds / 5),
     )
+    # while the broker is away it writes forty lines a second; librdkafka says the same now and then
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     add_agents(app, settings)
     add_alert_sink(app, settings)
     add_metrics_page(app)

@@ -103,6 +103,14 @@ class StreamSettings(_Group):
     session_timeout_seconds: Seconds = Field(45.0, description="silence after which the group expels a worker")
 
 
+class DeadLetterSettings(_Group):
+    """How much of one partition may be refused within an hour before the worker stops instead."""
+
+    max_share: Annotated[float, Field(ge=0, le=1)] = Field(0.8, description="largest share refused of a partition")
+    share_messages: Positive = Field(50_000, description="messages of an hour before their share counts")
+    max_run: Annotated[int, Field(ge=0)] = Field(20_000, description="refused in a row that stop a worker; 0: never")
+
+
 class RetentionSettings(_Group):
     """How many days each table keeps, on the hot volume and in all."""
 
@@ -113,6 +121,14 @@ class RetentionSettings(_Group):
     agg_1h_hot_days: Positive = Field(180, description="1-hour rows on the hot volume")
     agg_1h_days: Positive = Field(910, description="1-hour rows in all")
     topic_days: Positive = Field(7, description="messages of every topic in Kafka")
+
+
+class ParitySettings(_Group):
+    """The check of stored windows that goes on in a worker."""
+
+    interval_seconds: Seconds = Field(30.0, description="pause between two checks of stored windows; 0 for none")
+    recheck_seconds: Seconds = Field(10.0, description="time for a correction that may be on its way")
+    query_seconds: Annotated[float, Field(gt=0)] = Field(10.0, description="time allowed for one query of a check")
 
 
 class WorkerSettings(_Group):
@@ -136,7 +152,9 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     clickhouse: ClickHouseSettings = ClickHouseSettings()
     stream: StreamSettings = StreamSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
     retention: RetentionSettings = RetentionSettings()
+    parity: ParitySettings = ParitySettings()
     worker: WorkerSettings = WorkerSettings()
 
     @cached_property
@@ -176,6 +194,7 @@ class Topics:
         self.aggregates_1h = f"{namespace}.aggregates.1h"
         self.alerts = f"{namespace}.alerts"
         self.deadletters = f"{namespace}.deadletters"
+        self.replayed = f"{namespace}.deadletters.replayed"
 
 
 class Groups:
@@ -186,11 +205,12 @@ class Groups:
         self.readings = f"{namespace}.readings"
         self.aggregates_1m = f"{namespace}.aggregates_1m"
         self.aggregates_1h = f"{namespace}.aggregates_1h"
+        self.dead_letters = f"{namespace}.dead_letters"
 
     @property
-    def all(self) -> tuple[str, str, str]:
+    def all(self) -> tuple[str, ...]:
         """Every group."""
-        return self.readings, self.aggregates_1m, self.aggregates_1h
+        return self.readings, self.aggregates_1m, self.aggregates_1h, self.dead_letters
 
 
 def load_settings(**overrides: object) -> Settings:

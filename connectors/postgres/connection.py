@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,19 +18,41 @@ CONNECT_TIMEOUT_SECONDS = 5
 
 
 @contextmanager
-def connection(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+def connection(
+    dsn: str, *, autocommit: bool = False, within_seconds: float | None = None
+) -> Iterator[psycopg.Connection]:
     """A connection that commits at the end of the block, or rolls back when the block raises.
 
-    Raises :class:`TransientError` when the server is away or busy and :class:`ConfigError` for anything that no retry
-    mends: a DSN that does not parse, no such database, a refused password, missing tables.
+    With ``within_seconds`` the whole block ends by then, also when the server never answers: libpq has no time-out for
+    that. Raises :class:`TransientError` when the server is away or busy and :class:`ConfigError` for anything that no
+    retry mends: a DSN that does not parse, no such database, a refused password, missing tables.
     """
     try:
-        with psycopg.connect(
-            dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="weir"
-        ) as conn:
+        with (
+            psycopg.connect(
+                dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="weir"
+            ) as conn,
+            _cut_after(conn, within_seconds),
+        ):
             yield conn
     except psycopg.Error as error:
         raise translated(error, dsn) from error
+
+
+@contextmanager
+def _cut_after(conn: psycopg.Connection, seconds: float | None) -> Iterator[None]:
+    """Shut the connection's socket down after so long; whoever waits for it gets an OperationalError then."""
+    if seconds is None:
+        yield
+        return
+    with socket.socket(fileno=os.dup(conn.fileno())) as line:
+        timer = threading.Timer(seconds, line.shutdown, [socket.SHUT_RDWR])
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 def translated(error: psycopg.Error, dsn: str) -> WeirError:

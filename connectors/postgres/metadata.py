@@ -11,6 +11,12 @@ import psycopg
 from connectors.postgres.connection import connection
 from weir.errors import ConfigError
 
+VERSION_SECONDS = 5.0
+"""A row from a server that answers; readings of unknown devices wait for it."""
+
+LOAD_SECONDS = 60.0
+"""1.6 s were measured for a million sensors."""
+
 SENSOR_SCHEMA: dict[str, pl.DataType] = {
     "device_id": pl.String(),
     "sensor": pl.String(),
@@ -58,7 +64,7 @@ def load_metadata(dsn: str) -> Metadata:
     Blocks, about two seconds for 1,000,000 sensors. Raises :class:`TransientError` when Postgres is away and
     :class:`ConfigError` when the tables are missing.
     """
-    with connection(dsn) as conn:
+    with connection(dsn, within_seconds=LOAD_SECONDS) as conn:
         conn.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         conn.read_only = True
         version = _version(conn)
@@ -71,7 +77,7 @@ def load_metadata(dsn: str) -> Metadata:
 
 def metadata_version(dsn: str) -> int:
     """The number that grows with every change of the metadata; opens a connection, asks once, closes it."""
-    with connection(dsn) as conn:
+    with connection(dsn, within_seconds=VERSION_SECONDS) as conn:
         return _version(conn)
 
 

@@ -55,17 +55,19 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Some columns of a table, after ReplacingMergeTree has dropped what was replaced."""
+    """Some columns of a table, after ReplacingMergeTree has dropped what was replaced; ``where`` hides more rows."""
 
     name: str
     comment: str
     table: str
     columns: tuple[Column, ...]
+    where: str = ""
 
     def select(self, database: str) -> str:
         """What the view reads, as the server prints it on one line."""
         names = ", ".join(column.name for column in self.columns)
-        return f"SELECT {names} FROM {database}.{self.table} FINAL"  # noqa: S608 - names come from the definitions
+        where = f" WHERE {self.where}" if self.where else ""
+        return f"SELECT {names} FROM {database}.{self.table} FINAL{where}"  # noqa: S608 - from the definitions
 
     def create(self, database: str) -> str:
         """The CREATE OR REPLACE VIEW statement."""

@@ -1,4 +1,4 @@
-"""Reads back what closed windows hold, for a correction: the newest row of each identity."""
+"""Reads back what closed windows hold, for a correction."""
 
 from __future__ import annotations
 
@@ -15,10 +15,24 @@ WINDOWS_A_QUERY: Final = 250
 
 _READINGS: Final = """
 SELECT r.device_id, toString(r.sensor) AS sensor, toUnixTimestamp64Milli(r.ts) AS ts,
-       if(r.is_number, r.value, nan) AS value,
-       toUnixTimestamp64Milli(r.append_ts) AS append_ts, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source
-FROM raw_readings AS r FINAL
+       if(r.is_number, r.value, nan) AS value, toUnixTimestamp64Milli(r.append_ts) AS append_ts,
+       toInt64(r.offset) AS offset, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source
+FROM raw_readings AS r
 WHERE {within}
+ORDER BY r.offset
+"""
+"""Without FINAL: the reducer drops resends anyway, and a conflict shows only while what was replaced is not merged."""
+
+_OF_PARTITION: Final = """
+SELECT toString(r.org_id) AS org_id, toString(r.project_id) AS project_id, r.device_id,
+       toString(r.device_type) AS device_type, toString(r.sensor) AS sensor, toString(r.metric) AS metric,
+       toString(r.unit) AS unit, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source,
+       toUnixTimestamp64Milli(r.ts) AS ts, if(r.is_number, r.value, nan) AS value,
+       toUnixTimestamp64Milli(r.append_ts) AS append_ts
+FROM raw_readings AS r
+WHERE r.partition = {partition:UInt16}
+    AND r.ts >= fromUnixTimestamp64Milli({begin:Int64}) AND r.ts < fromUnixTimestamp64Milli({end:Int64})
+ORDER BY r.offset
 """
 
 _AGGREGATES: Final = """
@@ -53,12 +67,22 @@ class StoredWindows:
         self._clients = ClientOfEachThread(settings)
 
     def readings(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
-        """Return the readings in ``windows`` (device_id, sensor, start in ms), resends left out, texts as NaN.
+        """Return the readings in ``windows`` (device_id, sensor, start in ms) in order of offset, texts as NaN.
 
-        Columns device_id, sensor, ts, value, append_ts, fw_ver, source, start. Raises
-        :class:`~weir.errors.TransientError` when ClickHouse is away or busy.
+        Columns device_id, sensor, ts, value, append_ts, offset, fw_ver, source, start. What was replaced may be among
+        them. Raises :class:`~weir.errors.TransientError` when ClickHouse is away or busy.
         """
         return self._ask(_READINGS.format(within=_WITHIN.format(time="ts")), windows, size_ms)
+
+    def readings_of_partition(self, partition: int, begin: int, end: int) -> pl.DataFrame:
+        """Return the readings of one partition from ``begin`` up to, not including, ``end`` (event time, ms).
+
+        Columns are the dimensions, ts, value (NaN for texts) and append_ts, in order of offset. Reads the whole day's
+        times, so it is for the few windows that were open in a crash.
+        """
+        parameters = {"partition": partition, "begin": begin, "end": end}
+        with translating(self._settings):
+            return _polars(self._clients.get().query_arrow(_OF_PARTITION, parameters=parameters, use_strings=True))
 
     def aggregates_1m(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
         """Return the newest 1-minute rows in ``windows``, with ``ts`` (their window_start) and start."""

@@ -25,6 +25,9 @@ TEXT_CODEC = "ZSTD(1)"
 
 REVISION_CODEC = "Delta(8), ZSTD(1)"
 
+NOT_EMPTY = "count > 0"
+"""A window whose only number a text replaced, later, is taken back by a row of count 0."""
+
 _SERIES = (
     Column("org_id", LABEL, "Organisation that owns the device."),
     Column("project_id", LABEL, "Project of the device; empty when it has none."),
@@ -65,13 +68,14 @@ def views(settings: Settings) -> list[View]:
     internal = {"partition", "offset", "retention_days"}
     return [
         _view("readings", "Every reading once: a resend replaces what it repeats.", raw, internal),
-        _view("aggregates_1m", "One row a series and minute: the newest revision.", one_minute, internal),
-        _view("aggregates_1h", "One row a series and hour: the newest revision.", one_hour, internal),
+        _view("aggregates_1m", "One row a series and minute: the newest revision.", one_minute, internal, NOT_EMPTY),
+        _view("aggregates_1h", "One row a series and hour: the newest revision.", one_hour, internal, NOT_EMPTY),
     ]
 
 
-def _view(name: str, comment: str, table: Table, hidden: set[str]) -> View:
-    return View(name, comment, table.name, tuple(column for column in table.columns if column.name not in hidden))
+def _view(name: str, comment: str, table: Table, hidden: set[str], where: str = "") -> View:
+    columns = tuple(column for column in table.columns if column.name not in hidden)
+    return View(name, comment, table.name, columns, where)
 
 
 def _cooled(table: Table, policy: str, time: str, hot_days: int) -> Table:
@@ -141,7 +145,7 @@ def _aggregates(name: str, width: str, days: int) -> Table:
             Column("source", LABEL, "Source of the window's last reading; empty when unknown."),
             Column("window_start", INSTANT, "First instant of the window.", RISING_CODEC),
             Column("window_end", INSTANT, "First instant after the window.", RISING_CODEC),
-            Column("count", "UInt64", "Numeric readings in the window, resends counted once."),
+            Column("count", "UInt64", "Numeric readings in the window, resends counted once; 0: none are left."),
             *(Column(measure, "Float64", comment, VALUE_CODEC) for measure, comment in measures),
             Column("last_ts", INSTANT, "When the latest reading was measured.", RISING_CODEC),
             Column("stddev", "Float64", "Population standard deviation of the values.", VALUE_CODEC),
@@ -214,12 +218,13 @@ def _usage(days: int) -> Table:
         columns=(
             Column("org_id", LABEL, "Organisation."),
             Column("minute", "DateTime('UTC')", "Minute in which they arrived.", "DoubleDelta, LZ4"),
-            Column("reason", LABEL, "Why they were sampled out or rejected; empty for accepted ones."),
+            Column("reason", LABEL, "Why they were sampled out or rejected, or conflict; empty for accepted ones."),
             Column("accepted", "UInt64", "Readings that were taken."),
             Column("sampled_out", "UInt64", "Readings left out by adaptive sampling."),
             Column("rejected", "UInt64", "Readings that were refused."),
+            Column("conflicts", "UInt64", "Readings that replaced one of the same identity and another value."),
         ),
-        engine="SummingMergeTree((accepted, sampled_out, rejected))",
+        engine="SummingMergeTree((accepted, sampled_out, rejected, conflicts))",
         partition_by="toYYYYMM(minute)",
         order_by="org_id, minute, reason",
         ttl=f"minute + toIntervalDay({days})",

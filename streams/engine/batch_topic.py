@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,13 +18,15 @@ from faust.channels import Channel
 from mode import Service
 from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
-from streams.engine.block import Block, decode_block
+from streams.engine.block import Block, Decoder, decode_block
 from streams.engine.checkpoint import Checkpoint
-from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, ConsumerThread
 from streams.engine.fetch import Fetch, Lease
 from streams.engine.joining_queue import JoiningQueue
-from streams.engine.retrying import STOPPING, patiently
+from streams.engine.retrying import STOPPING, endlessly
+from weir.errors import TransientError
+
+logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 15.0
 """How long a stopping worker goes on storing what is pending; the rest is replayed at the next start."""
@@ -53,7 +56,7 @@ class BatchTopic(Channel[Block]):
 
     @classmethod
     def connect(
-        cls, app: faust.App, topic: str, codec: Codec, config: Mapping[str, object], options: ConsumerOptions
+        cls, app: faust.App, topic: str, codec: Decoder, config: Mapping[str, object], options: ConsumerOptions
     ) -> BatchTopic:
         """Make the channel of ``topic``: ``config`` is librdkafka's, with the group in it."""
         channel = cls(app)
@@ -80,6 +83,11 @@ class BatchTopic(Channel[Block]):
         """Call ``callback`` when the worker stops, while partitions are still ours."""
         self._feed.before_leaving.append(callback)
 
+    def holds(self, partition: int) -> bool:
+        """Say whether this worker holds ``partition`` now; also of a silent one, once it has been read to its end."""
+        lease = self._feed.leases.get(partition)
+        return lease is not None and lease.active
+
     def processed(self, block: Block) -> None:
         """Make room for more: the agent is done with ``block``."""
         self._feed.thread.taken(len(block.messages), block.size)
@@ -93,7 +101,7 @@ class _Feed(Service):
         app: faust.App,
         channel: BatchTopic,
         topic: str,
-        codec: Codec,
+        codec: Decoder,
         config: dict[str, object],
         options: ConsumerOptions,
     ) -> None:
@@ -103,7 +111,10 @@ class _Feed(Service):
         self._codec = codec
         self._reading = (config, topic, options)
         self._fetches = JoiningQueue(BLOCK_MESSAGES)
+        self._held: dict[Lease, asyncio.Task[None]] = {}
+        self._passes: dict[Lease, int] = {}
         self._topic = topic
+        self.leases: dict[int, Lease] = {}
         self.before_leaving: list[Callable[[], Awaitable[None]]] = []
 
     @property
@@ -125,10 +136,13 @@ class _Feed(Service):
                     await asyncio.wait_for(callback(), STOP_SECONDS)
         finally:
             STOPPING.set()
+            for waiting in list(self._held.values()):
+                waiting.cancel()
             self.thread.stop()
             await asyncio.to_thread(self.thread.join, STOP_SECONDS)
 
     def _deliver(self, fetch: Fetch) -> None:
+        self.leases[fetch.lease.partition] = fetch.lease
         self._running_loop.call_soon_threadsafe(self._fetches.put, fetch)
 
     def _fail(self, error: BaseException) -> None:
@@ -138,16 +152,48 @@ class _Feed(Service):
     async def _decode_all(self) -> None:
         while not self.should_stop:
             fetch = await self._fetches.get()
-            if not fetch.lease.active:
+            if self._stale(fetch):
                 self.thread.taken(len(fetch.messages), fetch.size)
                 continue
             try:
-                block = await self._decode(fetch)
+                await self._put(await asyncio.to_thread(decode_block, fetch, self._codec))
+            except TransientError as error:
+                self._hold(fetch, error)
             except Exception as error:  # a worker that cannot decode must not go on: nothing of this is committed
                 await self._app.crash(error)
                 return
-            await self._channel.put(block)  # type: ignore[arg-type]  # values may be put without an Event around them
 
-    @patiently
-    async def _decode(self, fetch: Fetch) -> Block:
-        return await asyncio.to_thread(decode_block, fetch, self._codec)
+    async def _put(self, block: Block) -> None:
+        await self._channel.put(block)  # type: ignore[arg-type]  # values may be put without an Event around them
+
+    def _stale(self, fetch: Fetch) -> bool:
+        lease = fetch.lease
+        return not lease.active or lease in self._held or fetch.pass_ < self._passes.get(lease, 0)
+
+    def _hold(self, fetch: Fetch, error: TransientError) -> None:
+        """Stop reading a partition whose schema cannot be fetched now; the others go on."""
+        logger.warning("%s waits from offset %s on: %s", fetch.lease, fetch.messages[0].offset(), error)
+        self.thread.hold(fetch.lease)
+        self.thread.taken(len(fetch.messages), fetch.size)  # what waits here must not keep the others waiting
+        for lease in [lease for lease in self._passes if not lease.active]:
+            del self._passes[lease]
+        self._held[fetch.lease] = asyncio.get_running_loop().create_task(self._take_up(fetch))
+
+    async def _take_up(self, fetch: Fetch) -> None:
+        try:
+            block = await self._decode_at_last(fetch)
+            if block is not None:
+                self.thread.taken(-len(fetch.messages), -fetch.size)
+                await self._put(block)
+                self._passes[fetch.lease] = fetch.pass_ + 1
+                self.thread.go_on(fetch.lease, fetch.end)
+                logger.info("%s goes on at offset %d", fetch.lease, fetch.end)
+        except Exception as error:
+            await self._app.crash(error)
+        finally:
+            del self._held[fetch.lease]
+
+    @endlessly
+    async def _decode_at_last(self, fetch: Fetch) -> Block | None:
+        """The block, or None when the partition is no longer ours."""
+        return None if not fetch.lease.active else await asyncio.to_thread(decode_block, fetch, self._codec)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 from confluent_kafka import Message
 
-from streams.engine.codec import Codec, Rejected
+from streams.engine.codec import Decoded, Rejected
 from streams.engine.fetch import Fetch, Lease
 from streams.engine.watermark import Int64s
+
+
+class Decoder(Protocol):
+    """Makes columns of message values; :class:`~streams.engine.codec.Codec` is one."""
+
+    def decode(self, values: Sequence[bytes | None]) -> Decoded:
+        """Decode what can be decoded. Raises :class:`~weir.errors.TransientError` when a schema cannot be had now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +52,7 @@ class Block:
         return not self.messages
 
 
-def decode_block(fetch: Fetch, codec: Codec) -> Block:
+def decode_block(fetch: Fetch, codec: Decoder) -> Block:
     """Decode one fetch. Raises :class:`~weir.errors.TransientError` when a schema cannot be fetched now."""
     decoded = codec.decode(fetch.values())
     offsets, append = fetch.offsets(), fetch.append_times()

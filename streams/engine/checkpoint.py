@@ -10,25 +10,33 @@ token, so ClickHouse drops them if they were there; rows below ``stored`` only r
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from confluent_kafka import TopicPartition
 
+from streams.engine.refusals import NO_REFUSALS, Refusals
+
 NO_WATERMARK: Final = -(2**62)
 """Event time (ms) before every reading: no window is closed yet."""
+
+MIXED: Final = -1
+"""Context of offsets that were judged under more than one."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """Progress of one partition; every offset is the *next* one, times are event-time milliseconds.
 
-    ``replay <= stored <= planned`` always holds.
+    ``replay <= stored <= planned`` always holds. ``context`` is what everything from ``replay`` on was judged under
+    (the version of the metadata, say), :data:`MIXED` when that changed; ``refusals`` counts up to ``stored``.
     """
 
     replay: int
     stored: int
     planned: int
     watermark: int = NO_WATERMARK
+    context: int = 0
+    refusals: Refusals = NO_REFUSALS
 
     def __post_init__(self) -> None:
         """Refuse an order that no crash could explain."""
@@ -36,11 +44,24 @@ class Checkpoint(msgspec.Struct, frozen=True):
             raise ValueError(f"replay <= stored <= planned does not hold in {self!r}")
 
 
+class Kept(NamedTuple):
+    """Which offsets of a block have a row: how many, and the sum of those offsets."""
+
+    rows: int
+    offset_sum: int
+
+    def __str__(self) -> str:
+        """Both numbers, as a part of a token."""
+        return f"{self.rows}of{self.offset_sum}"
+
+
 class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
     v: int
     stored: int
     planned: int
     watermark: int
+    context: int = 0
+    refusals: Refusals = NO_REFUSALS
 
 
 _decoder = msgspec.json.Decoder(_Metadata)
@@ -49,7 +70,14 @@ _VERSION: Final = 1
 
 def to_commit(topic: str, partition: int, checkpoint: Checkpoint) -> TopicPartition:
     """Return what ``Consumer.commit(offsets=[…])`` takes for this checkpoint."""
-    metadata = _Metadata(_VERSION, checkpoint.stored, checkpoint.planned, checkpoint.watermark)
+    metadata = _Metadata(
+        _VERSION,
+        checkpoint.stored,
+        checkpoint.planned,
+        checkpoint.watermark,
+        checkpoint.context,
+        checkpoint.refusals,
+    )
     return TopicPartition(topic, partition, checkpoint.replay, metadata=msgspec.json.encode(metadata).decode())
 
 
@@ -66,11 +94,18 @@ def from_commit(offset: int, metadata: str | None) -> Checkpoint | None:
         return plain
     try:
         read = _decoder.decode(metadata)
-        return Checkpoint(offset, read.stored, read.planned, read.watermark) if read.v == _VERSION else plain
+        if read.v != _VERSION:
+            return plain
+        return Checkpoint(offset, read.stored, read.planned, read.watermark, read.context, read.refusals)
     except (msgspec.DecodeError, ValueError):
         return plain
 
 
-def insert_token(stream: str, topic: str, partition: int, first: int, end: int) -> str:
-    """Name the block of rows from offset ``first`` up to, not including, ``end`` for ClickHouse's deduplication."""
-    return f"{stream}:{topic}:{partition}:{first}-{end - 1}"
+def insert_token(stream: str, topic: str, partition: int, first: int, end: int, kept: Kept | None = None) -> str:
+    """Name the block of rows from offset ``first`` up to, not including, ``end`` for ClickHouse's deduplication.
+
+    When not every offset has a row, ``kept`` becomes part of the name: should the same block be judged differently
+    after a crash, because a device was registered meanwhile, say, then it is another block and is not dropped.
+    """
+    whole = kept is None or kept.rows == end - first
+    return f"{stream}:{topic}:{partition}:{first}-{end - 1}" + ("" if whole or kept is None else f":{kept}")

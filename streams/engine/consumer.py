@@ -100,6 +100,7 @@ class ConsumerThread(threading.Thread):
         self._fresh: set[int] = set()
         self._last_message: dict[int, float] = {}
         self._requests: queue.SimpleQueue[tuple[Commits, Future[set[Lease]]]] = queue.SimpleQueue()
+        self._holds: queue.SimpleQueue[tuple[Lease, int | None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._waiting = 0
@@ -129,6 +130,14 @@ class ConsumerThread(threading.Thread):
             self._waiting -= messages
             self._waiting_bytes -= size
 
+    def hold(self, lease: Lease) -> None:
+        """Stop reading one partition, until :meth:`go_on`; others go on. What it still delivers is to be dropped."""
+        self._holds.put((lease, None))
+
+    def go_on(self, lease: Lease, offset: int) -> None:
+        """Read a held partition again from ``offset`` on; its fetches then carry the next ``pass_``."""
+        self._holds.put((lease, offset))
+
     @property
     def waiting(self) -> int:
         """Messages delivered and not yet processed."""
@@ -151,6 +160,7 @@ class ConsumerThread(threading.Thread):
             consumer.subscribe([self.topic], on_assign=self._on_assign, on_revoke=self._on_gone, on_lost=self._on_gone)
             while not self._stopping.is_set():
                 self._commit_requested(consumer)
+                self._hold_requested(consumer)
                 self._read(consumer)
             self._commit_requested(consumer)
         except BaseException as error:
@@ -185,7 +195,7 @@ class ConsumerThread(threading.Thread):
         """
         if self._waiting < self._options.queue_messages and self._waiting_bytes < QUEUE_BYTES:
             if self._paused:
-                consumer.resume(self._partitions())
+                consumer.resume([each for each in self._partitions() if not self._leases[each.partition].held])
                 self._paused = False
             self._full_since = None
             return True
@@ -226,7 +236,7 @@ class ConsumerThread(threading.Thread):
 
     def _hand_over(self, consumer: Consumer, topic: str, partition: int, run: list[Message]) -> None:
         lease = self._leases.get(partition)
-        if lease is None or not lease.active:
+        if lease is None or not lease.active or lease.held:
             return
         if partition in self._fresh:  # these may be left from the assignment before: read them again, from the start
             consumer.incremental_unassign([TopicPartition(topic, partition)])
@@ -241,12 +251,12 @@ class ConsumerThread(threading.Thread):
             self._waiting_bytes += size
         lag = self._lag(consumer, lease)
         behind = lag is not None and lag > self._options.fetch_messages
-        self._deliver(Fetch(lease, run, behind=behind, size=size))
+        self._deliver(Fetch(lease, run, behind=behind, size=size, pass_=lease.pass_))
 
     def _report_silence(self, consumer: Consumer) -> None:
         now = time.monotonic()
         for partition, lease in self._leases.items():
-            if now - self._last_message.get(partition, now) < self._options.idle_seconds:
+            if lease.held or now - self._last_message.get(partition, now) < self._options.idle_seconds:
                 continue
             if self._lag(consumer, lease) == 0:
                 self._deliver(Fetch(lease, [], clock_ms=time.time_ns() // 1_000_000))
@@ -310,6 +320,27 @@ class ConsumerThread(threading.Thread):
                 if self._paused:
                     consumer.pause([TopicPartition(found.topic, found.partition)])
                 logger.info("%s: reading partition %d again from its checkpoint", self.topic, found.partition)
+
+    def _hold_requested(self, consumer: Consumer) -> None:
+        while True:
+            try:
+                lease, offset = self._holds.get_nowait()
+            except queue.Empty:
+                return
+            if not lease.active:
+                continue
+            place = TopicPartition(lease.topic, lease.partition)
+            consumer.incremental_unassign([place])
+            if offset is None:
+                lease.held = True
+                consumer.incremental_assign([_start(lease)])
+                consumer.pause([place])
+            else:
+                lease.held, lease.position, lease.pass_ = False, offset, lease.pass_ + 1
+                self._last_message[lease.partition] = time.monotonic()
+                consumer.incremental_assign([TopicPartition(lease.topic, lease.partition, offset)])
+                if self._paused:
+                    consumer.pause([place])
 
     def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Drop revoked or lost partitions: their next owner rebuilds the windows by replay."""

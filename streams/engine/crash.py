@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import faust
 from faust.types import AgentT
+
+from weir.errors import WeirError
+
+logger = logging.getLogger(__name__)
 
 
 class CrashingApp(faust.App):
@@ -11,6 +17,12 @@ class CrashingApp(faust.App):
 
     Faust would acknowledge the block and restart the agent; what it had not stored would be lost.
     """
+
+    async def crash(self, reason: BaseException) -> None:
+        """Say why in one sentence, where there is one, before Faust tells where."""
+        if isinstance(reason, WeirError):
+            logger.critical("This worker stops: %s", reason)
+        await super().crash(reason)
 
     async def _on_agent_error(self, agent: AgentT[object], exc: BaseException) -> None:
         await self.crash(exc)

@@ -20,7 +20,8 @@ class Lease:
 
     A partition that comes back is a new lease, so nothing of the old one can be mistaken for it. ``checkpoint`` is what
     was committed when the lease began, ``None`` for a partition nobody has read yet. ``position`` is the next offset to
-    hand over, known once the first message came.
+    hand over, known once the first message came. While it is ``held`` nothing is read of it; ``pass_`` counts how often
+    reading was taken up again after that.
     """
 
     topic: str
@@ -28,6 +29,8 @@ class Lease:
     checkpoint: Checkpoint | None
     active: bool = True
     position: int | None = field(default=None)
+    held: bool = False
+    pass_: int = 0
 
     def __str__(self) -> str:
         """Name the partition as people write it."""
@@ -39,6 +42,7 @@ class Fetch(NamedTuple):
 
     A fetch without messages says that a caught-up partition has been silent; ``clock_ms`` is the wall clock then.
     ``behind`` says that many more messages were waiting in the log; ``size`` is that of the payloads, in bytes.
+    ``pass_`` numbers the times that the lease's reading was stopped and taken up again, see ``ConsumerThread.hold``.
     """
 
     lease: Lease
@@ -46,13 +50,21 @@ class Fetch(NamedTuple):
     clock_ms: int = 0
     behind: bool = False
     size: int = 0
+    pass_: int = 0
 
     def joined(self, after: Fetch, most_messages: int) -> Fetch | None:
         """This fetch and the one ``after`` it as one; None when that is too large or either carries only the clock."""
         if not self.messages or not after.messages or len(self.messages) + len(after.messages) > most_messages:
             return None
+        if self.pass_ != after.pass_:
+            return None
         size = self.size + after.size
-        return Fetch(self.lease, self.messages + after.messages, behind=after.behind, size=size)
+        return Fetch(self.lease, self.messages + after.messages, behind=after.behind, size=size, pass_=self.pass_)
+
+    @property
+    def end(self) -> int:
+        """The offset after the last message."""
+        return (self.messages[-1].offset() or 0) + 1
 
     def values(self) -> list[bytes | None]:
         """Payloads as they came."""

@@ -14,6 +14,11 @@ CORRECTIONS: Final = Counter(
     "weir_corrections_published", "Aggregate rows published again for late readings.", ["stream"]
 )
 LATE: Final = Counter("weir_late_windows", "Closed windows (series, start) that a late reading fell into.", ["stream"])
+CONFLICTS: Final = Counter(
+    "weir_conflicts",
+    "Resends whose value differed from what they replaced, counted as windows close.",
+    ["stream"],
+)
 FLUSH_SECONDS: Final = Histogram(
     "weir_flush_seconds",
     "Time from plan commit to the last acknowledgement of a flush.",

@@ -6,7 +6,7 @@ depend only on the set of their input: it is sorted by series and time, and of s
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ REDUCED: Final = pl.Schema(
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.intp]
 
 
 def revision(append_ts: Ints, count: Ints) -> Ints:
@@ -47,7 +48,14 @@ def revision(append_ts: Ints, count: Ints) -> Ints:
     return result
 
 
-def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
+class Reduction(NamedTuple):
+    """``rows`` as in :data:`REDUCED`; ``conflicts``, places in the input of points that replaced another value."""
+
+    rows: pl.DataFrame
+    conflicts: Positions
+
+
+def reduce_points(points: pl.DataFrame) -> Reduction:
     """Reduce points of one window.
 
     Columns in: ``series`` int, ``ts`` int64 ms, ``value`` float64, ``append_ts`` int64 ms, in order of arrival. Of
@@ -56,11 +64,14 @@ def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
     latest point in the input) and the measures; stddev is of the population.
     """
     series, ts, value = _ints(points, "series"), _ints(points, "ts"), _floats(points, "value")
-    order = _latest_of_each(series, ts, rank=None)
+    order = _by_identity(series, ts)
+    latest = _latest(series[order], ts[order])
+    conflicts = _conflicts(order, latest, value)
+    order = order if latest.all() else order[latest]
     held_series, held_append = series[order], _ints(points, "append_ts")[order]
     number = ~np.isnan(value[order])
     if not number.any():
-        return pl.DataFrame(schema=REDUCED)
+        return Reduction(pl.DataFrame(schema=REDUCED), conflicts)
     order = order[number]
     series, ts, value = series[order], ts[order], value[order]
     starts = _group_starts(series)
@@ -69,9 +80,8 @@ def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
     mean = total / count
     squares = np.add.reduceat(np.square(value - np.repeat(mean, count)), starts)
     ends = starts + count - 1
-    held_starts = _group_starts(held_series)  # a text that took a number's place is newer data, too
-    append = np.maximum.reduceat(held_append, held_starts)[np.isin(held_series[held_starts], series[starts])]
-    return pl.DataFrame(
+    append = _latest_append(held_series, held_append, series[starts])
+    rows = pl.DataFrame(
         {
             "row": order[ends],
             "series": series[starts],
@@ -87,16 +97,23 @@ def reduce_points(points: pl.DataFrame) -> pl.DataFrame:
             "revision": revision(append, count),
         }
     )
+    return Reduction(rows, conflicts)
 
 
 def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
     """Reduce aggregate rows of smaller windows that lie in one larger window.
 
     Columns in: ``series``, ``ts`` (start of the smaller window), the measures, ``revision``. Of several rows with the
-    same series and ts the highest revision holds. Output as in :func:`reduce_points`. Spreads are merged as in Chan,
+    same series and ts the highest revision holds. Spreads are merged as in Chan,
     Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
     """
-    order = _latest_of_each(_ints(rows, "series"), _ints(rows, "ts"), rank=_ints(rows, "revision"))
+    series, ts = _ints(rows, "series"), _ints(rows, "ts")
+    order = np.lexsort((_ints(rows, "revision"), ts, series))
+    order = order[_latest(series[order], ts[order])]
+    held_series, held_append = series[order], _ints(rows, "revision")[order] >> REVISION_SHIFT
+    order = order[_ints(rows, "count")[order] > 0]
+    if not len(order):
+        return pl.DataFrame(schema=REDUCED)
     rows_sorted = rows[order]
     series = _ints(rows_sorted, "series")
     starts = _group_starts(series)
@@ -107,7 +124,7 @@ def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
     mean = total / count
     shift = part_sum / part_count - np.repeat(mean, size)
     squares = np.add.reduceat(part_count * (np.square(_floats(rows_sorted, "stddev")) + np.square(shift)), starts)
-    append = np.maximum.reduceat(_ints(rows_sorted, "revision") >> REVISION_SHIFT, starts)
+    append = _latest_append(held_series, held_append, series[starts])
     return pl.DataFrame(
         {
             "row": order[ends],
@@ -126,18 +143,49 @@ def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _latest_of_each(series: Ints, ts: Ints, rank: Ints | None) -> npt.NDArray[np.intp]:
-    """Order rows by series and ts and keep, of equal ones, the highest ``rank`` and then the latest arrival."""
-    if rank is not None:
-        order = np.lexsort((rank, ts, series))
-    else:
-        low = int(ts.min())
-        span = int(ts.max()) - low + 1
-        order = np.argsort(series * span + (ts - low), kind="stable")
-    series, ts = series[order], ts[order]
-    last = np.ones(len(order), dtype=np.bool_)
+def empty_windows(series: Ints, last_ts: Ints, append_ts: Ints, reduced: pl.DataFrame) -> pl.DataFrame:
+    """Rows of count 0 for series that have points and no number, so that what was published of them is taken back.
+
+    The arguments are columns of points that are all of one window; ``reduced`` is what has numbers. Output as in
+    :data:`REDUCED`.
+    """
+    points = pl.DataFrame({"series": series, "last_ts": last_ts, "append_ts": append_ts}).with_row_index("row")
+    empty = points.join(reduced.select("series"), on="series", how="anti").group_by("series", maintain_order=True)
+    last = empty.agg(pl.col("row", "last_ts").sort_by("last_ts").last(), pl.col("append_ts").max())
+    zero = {name: pl.lit(0) for name in REDUCED if name not in ("row", "series", "last_ts", "revision")}
+    number = pl.Series(revision(_ints(last, "append_ts"), np.zeros(len(last), dtype=np.int64)))
+    return last.with_columns(revision=number, **zero).select(REDUCED.names()).cast(REDUCED)
+
+
+def _by_identity(series: Ints, ts: Ints) -> Positions:
+    """Order by series and ts, equal ones by arrival."""
+    low = int(ts.min())
+    span = int(ts.max()) - low + 1
+    order: Positions = np.argsort(series * span + (ts - low), kind="stable")
+    return order
+
+
+def _latest(series: Ints, ts: Ints) -> npt.NDArray[np.bool_]:
+    """Which rows, ordered by series and ts, are the last of their identity."""
+    last = np.ones(len(series), dtype=np.bool_)
     last[:-1] = (series[1:] != series[:-1]) | (ts[1:] != ts[:-1])
-    return order if last.all() else order[last]
+    return last
+
+
+def _conflicts(order: Positions, latest: npt.NDArray[np.bool_], value: Floats) -> Positions:
+    """Places of points whose value differs from the point of the same identity that came before; texts are equal."""
+    repeated = np.flatnonzero(~latest)
+    before, after = value[order[repeated]], value[order[repeated + 1]]
+    differs = (before != after) & ~(np.isnan(before) & np.isnan(after))
+    conflicts: Positions = order[repeated[differs] + 1]
+    return conflicts
+
+
+def _latest_append(held_series: Ints, held_append: Ints, of: Ints) -> Ints:
+    """Largest append time of each series ``of``: a text that took a number's place is newer data, too."""
+    starts = _group_starts(held_series)
+    result: Ints = np.maximum.reduceat(held_append, starts)[np.isin(held_series[starts], of)]
+    return result
 
 
 def _group_starts(series: Ints) -> npt.NDArray[np.intp]:

@@ -39,3 +39,12 @@ patiently = retry(
     reraise=True,
 )
 """Decorator for functions and coroutines that raise :class:`~weir.errors.TransientError`."""
+
+endlessly = retry(
+    retry=retry_if_exception_type(TransientError),
+    wait=wait_random_exponential(multiplier=0.2, max=10.0),
+    stop=stop_when_event_set(STOPPING),
+    before_sleep=_say,
+    reraise=True,
+)
+"""The same for what holds up one partition only: a crash would hold up the others, too."""

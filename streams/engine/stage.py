@@ -4,7 +4,7 @@ For the rows of a partition from offset *a* up to, not including, *b*::
 
     1. commit   {stored: a, planned: b}             synchronously, refused when the partition is no longer ours
     2. insert   token stream:topic:partition:a-b    ClickHouse drops the block if it was there before a crash
-    3. write    the block's dead letters            acknowledged by the broker
+    3. refuse   the block's dead letters            acknowledged by the broker
     4. publish  windows it closed, corrections      acknowledged by the broker
     5. settle   the next commit says {stored: b}    together with the next plan, or alone when there is nothing to plan
 
@@ -20,19 +20,23 @@ import math
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import polars as pl
 
 from streams.engine import metrics
 from streams.engine.block import Block
-from streams.engine.checkpoint import Checkpoint, insert_token
-from streams.engine.dead_letters import to_record
+from streams.engine.checkpoint import NO_WATERMARK, Checkpoint, insert_token
+from streams.engine.dead_letters import DeadLetter, to_record
 from streams.engine.fetch import Lease
-from streams.engine.partition_state import Outcome, PartitionState, Pending
+from streams.engine.partition_state import Outcome, Part, PartitionState, Pending
 from streams.engine.producer import AcknowledgedProducer, Record
+from streams.engine.refusals import NO_LIMIT, RefusalLimit
 from streams.engine.retrying import patiently
+from streams.engine.windows import ClosedWindow
 from weir.errors import WeirError
+
+USAGE_TABLE: Final = "usage"
 
 FLUSH_BYTES: Final = 134_217_728
 """Bytes of rows that force a flush, however few rows they are: readings may carry long texts."""
@@ -48,6 +52,13 @@ class Sink(Protocol):
         """
 
 
+class Closing(NamedTuple):
+    """Aggregate rows to publish, and ``usage`` rows of the conflicts among their points, one an owner and minute."""
+
+    rows: pl.DataFrame
+    conflicts: pl.DataFrame
+
+
 class Rollup(Protocol):
     """What a stage derives from its windows."""
 
@@ -55,13 +66,20 @@ class Rollup(Protocol):
     def size_ms(self) -> int:
         """Length of a window in milliseconds."""
 
-    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
+    def close(self, start: int, points: pl.DataFrame) -> Closing:
         """Reduce all points of the window that begins at ``start`` (ms) to one row a series."""
 
-    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
-        """Aggregate closed windows again from storage: ``late`` has ``series`` and ``start`` (ms), no row twice.
+    def close_stored(self, start: int, partition: int) -> Closing:
+        """The same from what is stored of the window, because the points at hand may differ from that.
 
         Blocks. Raises :class:`~weir.errors.TransientError` when the storage is away or busy.
+        """
+
+    def recompute(self, late: pl.DataFrame, since: int) -> Closing:
+        """Aggregate closed windows again from storage: ``late`` has ``series`` and ``start`` (ms), no row twice.
+
+        Conflicts count from offset ``since`` on: those before were counted when they came. Blocks. Raises
+        :class:`~weir.errors.TransientError` when the storage is away or busy.
         """
 
     def records(self, rows: pl.DataFrame, partition: int) -> list[Record]:
@@ -75,6 +93,10 @@ class Commit(Protocol):
         """Commit now."""
 
 
+Flushed = tuple[PartitionState, Pending]
+"""A partition and what one flush takes of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageOptions:
     """Name of the stream (part of every insert token), its table, and when it flushes."""
@@ -86,6 +108,7 @@ class StageOptions:
     flush_seconds: float
     behind_flush_seconds: float
     lateness_ms: int
+    refusal_limit: RefusalLimit = NO_LIMIT
 
 
 class Stage:
@@ -115,21 +138,22 @@ class Stage:
     async def accept(self, block: Block, outcome: Outcome) -> None:
         """Take in one block's outcome; waits while more than two flushes' worth of rows is pending.
 
-        Raises whatever made a flush fail: let it crash the worker.
+        Raises whatever made a flush fail, and :class:`~streams.engine.refusals.RefusalLimitError`: let it crash the
+        worker.
         """
         state = self._state_of(block)
         if state is None:
             return
         metrics.MESSAGES.labels(self.options.name).inc(len(block.messages))
-        begin = block.first
+        begin, append_ms = block.first, _append_ms(block)
         while state.reaches_over_cut(block.end):
             head, outcome = outcome.split(state.cut)
-            state.add(head, begin, state.cut)
+            state.add(head, Part(begin, state.cut, append_ms), self.options.refusal_limit)
             begin = state.cut
             await self._drain()
             if not block.lease.active:
                 return
-        state.add(outcome, begin, block.end)
+        state.add(outcome, Part(begin, block.end, append_ms), self.options.refusal_limit)
         self._due = min(self._due or math.inf, self._deadline(block))
         if self._enough():
             if self._too_much():
@@ -229,22 +253,24 @@ class Stage:
         if taken:
             self._flushing = asyncio.get_running_loop().create_task(self._flush(taken))
 
-    async def _flush(self, taken: list[tuple[PartitionState, Pending]]) -> None:
+    async def _flush(self, taken: list[Flushed]) -> None:
         began = time.monotonic()
+        kept = await self._plan(taken)
+        closed = [(state, pending, state.close(pending.watermark)) for state, pending in kept]
+        await asyncio.to_thread(self._store, closed)
+        self._settle(kept)
+        metrics.FLUSH_SECONDS.labels(self.options.name).observe(time.monotonic() - began)
+
+    async def _plan(self, taken: list[Flushed]) -> list[Flushed]:
+        """Step 1, for all partitions in one request; gives those that are still ours."""
         checkpoints = {state.lease: state.checkpoint(planned=pending.end) for state, pending in taken}
         ours = await self._commit(checkpoints)
-        kept = [(state, pending) for state, pending in taken if state.lease in ours]
         for state, _ in taken:
             if state.lease in ours:
                 state.committed(checkpoints[state.lease])
             else:
                 self._forget(state.lease)
-        closed = {state.lease: state.close(pending.watermark) for state, pending in kept}
-        await asyncio.to_thread(self._store, kept, closed)
-        for state, pending in kept:
-            state.flushed(pending)
-            self._observe(state)
-        metrics.FLUSH_SECONDS.labels(self.options.name).observe(time.monotonic() - began)
+        return [(state, pending) for state, pending in taken if state.lease in ours]
 
     def _forget(self, lease: Lease) -> None:
         """Drop a partition whose commit does not count; if it comes back, it is replayed from its checkpoint."""
@@ -254,47 +280,74 @@ class Stage:
             with contextlib.suppress(KeyError):
                 gauge.remove(self.options.name, str(lease.partition))
 
-    def _store(
-        self, kept: list[tuple[PartitionState, Pending]], closed: dict[Lease, list[tuple[int, list[pl.DataFrame]]]]
-    ) -> None:
+    def _store(self, closed: list[tuple[PartitionState, Pending, list[ClosedWindow]]]) -> None:
         """Steps 2 to 4, in a thread: each waits for its server."""
-        for state, pending in kept:
+        for state, pending, _ in closed:
             self._insert(state.lease, pending)
-        letters = [letter for _, pending in kept for letter in pending.dead_letters]
-        self._write([to_record(letter, self.options.dead_letter_topic) for letter in letters])
-        for letter in letters:
-            metrics.DEAD_LETTERS.labels(self.options.name, letter.reason).inc()
-        if self._rollup is not None:
-            for state, pending in kept:
-                self._publish(self._rollup, state.lease.partition, closed[state.lease], pending.late)
+        self._refuse([letter for _, pending, _ in closed for letter in pending.dead_letters])
+        for state, pending, windows in closed:
+            self._publish(state.lease, pending, windows)
 
     def _insert(self, lease: Lease, pending: Pending) -> None:
         rows = [frame for frame in pending.rows if len(frame)]
         if not rows:
             return
-        token = insert_token(self.options.name, lease.topic, lease.partition, pending.first, pending.end)
         frame = pl.concat(rows)
-        patiently(self._sink.insert)(self.options.table, frame, token)
+        patiently(self._sink.insert)(self.options.table, frame, self._token(lease, pending))
         metrics.ROWS.labels(self.options.name).inc(len(frame))
 
-    def _publish(
-        self, rollup: Rollup, partition: int, closed: list[tuple[int, list[pl.DataFrame]]], late: list[pl.DataFrame]
-    ) -> None:
-        for start, chunks in closed:
-            rows = rollup.close(start, pl.concat(chunks))
-            self._write(rollup.records(rows, partition))
-            metrics.WINDOWS.labels(self.options.name).inc(len(rows))
-        if late:
-            windows = pl.concat(late).unique()
-            rows = patiently(rollup.recompute)(windows)
-            self._write(rollup.records(rows, partition))
+    def _token(self, lease: Lease, pending: Pending) -> str:
+        return insert_token(self.options.name, lease.topic, lease.partition, pending.first, pending.end, pending.kept)
+
+    def _refuse(self, letters: list[DeadLetter]) -> None:
+        self._write([to_record(letter, self.options.dead_letter_topic) for letter in letters])
+        for letter in letters:
+            metrics.DEAD_LETTERS.labels(self.options.name, letter.reason).inc()
+
+    def _publish(self, lease: Lease, pending: Pending, closed: list[ClosedWindow]) -> None:
+        if self._rollup is None:
+            return
+        for window in closed:
+            closing = self._close(self._rollup, window, lease.partition)
+            self._write(self._rollup.records(closing.rows, lease.partition))
+            self._count_conflicts(closing.conflicts, f"{self.options.name}:{lease}:window:{window.start}")
+            metrics.WINDOWS.labels(self.options.name).inc(len(closing.rows))
+        if pending.late:
+            windows = pl.concat(pending.late).unique()
+            corrected = patiently(self._rollup.recompute)(windows, pending.first)
+            self._write(self._rollup.records(corrected.rows, lease.partition))
+            self._count_conflicts(corrected.conflicts, f"{self._token(lease, pending)}:late")
             metrics.LATE.labels(self.options.name).inc(len(windows))
-            metrics.CORRECTIONS.labels(self.options.name).inc(len(rows))
+            metrics.CORRECTIONS.labels(self.options.name).inc(len(corrected.rows))
+
+    def _close(self, rollup: Rollup, window: ClosedWindow, partition: int) -> Closing:
+        if not window.trusted:
+            return patiently(rollup.close_stored)(window.start, partition)
+        return rollup.close(window.start, pl.concat(window.chunks))
+
+    def _count_conflicts(self, conflicts: pl.DataFrame, token: str) -> None:
+        """A window closes once and a block is stored once, so their tokens count each conflict once."""
+        if len(conflicts):
+            patiently(self._sink.insert)(USAGE_TABLE, conflicts, token)
+            metrics.CONFLICTS.labels(self.options.name).inc(int(conflicts["conflicts"].sum()))
+
+    def _settle(self, kept: list[Flushed]) -> None:
+        """Step 5: from now on a checkpoint says that this is stored."""
+        for state, pending in kept:
+            state.flushed(pending)
+            self._observe(state)
 
     def _write(self, records: list[Record]) -> None:
         patiently(self._producer.write)(records)
 
     def _observe(self, state: PartitionState) -> None:
+        if state.windows is None or state.published == NO_WATERMARK:
+            return
         labels = (self.options.name, str(state.lease.partition))
         metrics.WATERMARK.labels(*labels).set(state.published / 1000)
-        metrics.OPEN_POINTS.labels(*labels).set(state.windows.points if state.windows is not None else 0)
+        metrics.OPEN_POINTS.labels(*labels).set(state.windows.points)
+
+
+def _append_ms(block: Block) -> int:
+    """When the last record of a block was appended."""
+    return int(block.append_ts[-1]) if len(block.append_ts) else block.messages[-1].timestamp()[1]

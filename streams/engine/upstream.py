@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.engine.checkpoint import NO_WATERMARK, from_commit
 
@@ -23,8 +22,8 @@ class UpstreamWatermark:
     """Watermarks that ``group`` has committed for the partitions of ``topic``."""
 
     def __init__(self, client: Mapping[str, str | int | float | bool], group: str, topic: str) -> None:
-        """Ask through an admin client with librdkafka's settings ``client``."""
-        self._admin = AdminClient(dict(client))
+        """Ask with librdkafka's settings ``client``, through a consumer that never joins the group."""
+        self._consumer = Consumer({**client, "group.id": group, "enable.auto.commit": False})
         self._group = group
         self._topic = topic
         self._known: dict[int, int] = {}
@@ -36,13 +35,12 @@ class UpstreamWatermark:
         that was published before that commit has been read. Blocks for one request. ``None`` while unknown.
         """
         known = self._known.get(partition)
-        request = ConsumerGroupTopicPartitions(self._group, [TopicPartition(self._topic, partition)])
         try:
-            answer = self._admin.list_consumer_group_offsets([request], request_timeout=5)[self._group].result()
+            answer = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=5)
         except KafkaException as error:
             logger.warning("The checkpoint of %s cannot be read: %s", self._group, error)
             return known
-        for found in answer.topic_partitions:
+        for found in answer:
             checkpoint = from_commit(found.offset, found.metadata)
             if checkpoint is not None and checkpoint.watermark != NO_WATERMARK:
                 self._known[partition] = checkpoint.watermark

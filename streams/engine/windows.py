@@ -8,6 +8,7 @@ them and drops resends.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,9 +22,21 @@ def window_starts(ts: Int64s, size_ms: int) -> Int64s:
     return result
 
 
+class ClosedWindow(NamedTuple):
+    """A window that begins at ``start`` (ms) and will get no more points.
+
+    One that is not ``trusted`` holds points that were judged anew after a crash and may differ from what is stored.
+    """
+
+    start: int
+    chunks: list[pl.DataFrame]
+    trusted: bool
+
+
 @dataclass(slots=True)
 class _Open:
     first_offset: int
+    trusted: bool = True
     chunks: list[pl.DataFrame] = field(default_factory=list)
 
 
@@ -49,7 +62,7 @@ class TumblingWindows:
         """The smallest offset that an open window needs: where a replay must begin."""
         return min((window.first_offset for window in self._open.values()), default=None)
 
-    def add(self, points: pl.DataFrame, starts: Int64s, offsets: Int64s) -> None:
+    def add(self, points: pl.DataFrame, starts: Int64s, offsets: Int64s, *, trusted: bool = True) -> None:
         """Put points (columns ``series``, ``ts`` and the reducer's) into the windows that begin at ``starts``.
 
         ``offsets`` are the points' Kafka offsets in ascending order.
@@ -59,21 +72,31 @@ class TumblingWindows:
         first = int(starts.min())
         span = int(starts.max() - first) // self.size_ms
         if span == 0:
-            self._append(first, points, int(offsets[0]))
+            self._append(first, points, int(offsets[0]), trusted)
             return
         slot = (starts - first) // self.size_ms
         for number in np.unique(slot) if span > 4096 else np.flatnonzero(np.bincount(slot)):
             rows = np.flatnonzero(slot == number)
-            self._append(first + int(number) * self.size_ms, points[rows], int(offsets[rows[0]]))
+            self._append(first + int(number) * self.size_ms, points[rows], int(offsets[rows[0]]), trusted)
 
-    def _append(self, start: int, chunk: pl.DataFrame, offset: int) -> None:
+    def distrust(self, starts: Int64s, offsets: Int64s) -> None:
+        """The windows that begin at ``starts`` may have had points, of these ascending offsets, that are not told."""
+        distinct, first = np.unique(starts, return_index=True)
+        for start, offset in zip(distinct.tolist(), offsets[first].tolist(), strict=True):
+            window = self._open.setdefault(start, _Open(offset))
+            window.first_offset = min(window.first_offset, offset)
+            window.trusted = False
+
+    def _append(self, start: int, chunk: pl.DataFrame, offset: int, trusted: bool) -> None:
         window = self._open.get(start)
         if window is None:
             window = self._open[start] = _Open(offset)
         window.first_offset = min(window.first_offset, offset)
+        window.trusted = window.trusted and trusted
         window.chunks.append(chunk)
 
-    def close(self, watermark: int) -> list[tuple[int, list[pl.DataFrame]]]:
-        """Remove the windows that end at or before ``watermark``; give each one's start and chunks, oldest first."""
+    def close(self, watermark: int) -> list[ClosedWindow]:
+        """Remove the windows that end at or before ``watermark`` and give them, oldest first."""
         ready = sorted(start for start in self._open if start + self.size_ms <= watermark)
-        return [(start, self._open.pop(start).chunks) for start in ready]
+        windows = [(start, self._open.pop(start)) for start in ready]
+        return [ClosedWindow(start, window.chunks, window.trusted) for start, window in windows]

@@ -15,6 +15,9 @@ from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 3.0
+"""Metadata as old as that, and a refresh under way: Postgres is slow, and readings do not wait for it."""
+
 AGE = Gauge("weir_metadata_age_seconds", "Seconds since the metadata in use was last known to be current.")
 
 
@@ -33,7 +36,12 @@ class MetadataFeed:
         self._series = series
         self._current_at = time.monotonic()
         self._away = False
+        AGE.set_function(self.age_seconds)
         self._one_at_a_time = asyncio.Lock()
+
+    def age_seconds(self) -> float:
+        """Seconds since the metadata in use was last known to be current."""
+        return time.monotonic() - self._current_at
 
     async def learned(self) -> bool:
         """Look for newer metadata now, because a reading names what is not registered; say whether there was some.
@@ -41,7 +49,7 @@ class MetadataFeed:
         A device may send the moment it was registered. While Postgres is away nothing is asked here: the timer does.
         """
         before = self._series.registered.version
-        if self._away:
+        if self._away or self._one_at_a_time.locked() and self.age_seconds() > PATIENCE_SECONDS:
             return False
         await self.refresh()
         return self._series.registered.version != before
@@ -60,6 +68,5 @@ class MetadataFeed:
                 logger.info("metadata version %d is in force", version)
             self._current_at, self._away = time.monotonic(), False
         except TransientError as error:
-            age, self._away = time.monotonic() - self._current_at, True
-            logger.warning("%s Metadata of %.0f seconds ago stays in use.", error, age)
-        AGE.set(time.monotonic() - self._current_at)
+            self._away = True
+            logger.warning("%s Metadata of %.0f seconds ago stays in use.", error, self.age_seconds())

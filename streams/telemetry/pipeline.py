@@ -27,20 +27,23 @@ from streams.engine.block import Block
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import Codes, KeyIndex
-from streams.engine.partition_state import Outcome, Points
+from streams.engine.partition_state import Doubtful, Outcome, Points
 from streams.engine.producer import AcknowledgedProducer, producer_config
+from streams.engine.refusals import RefusalLimit
 from streams.engine.stage import Commit, Rollup, Stage, StageOptions
 from streams.engine.upstream import UpstreamWatermark
 from streams.telemetry.enrich import TIME, gather, points_of, raw_rows
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
-from streams.telemetry.validate import REASONS, explain, judge
+from streams.telemetry.validate import REASONS, explain, judge, revocable
 from weir.errors import ConfigError
 from weir.settings import Settings
 
 LABELS = ("unit", "fw_ver", "source", "quality")
 """Columns of the tables whose texts come from devices, few of them different."""
+
+NOTHING = np.empty(0, dtype=np.int64)
 
 READINGS, AGGREGATES_1M, AGGREGATES_1H = "readings", "aggregates_1m", "aggregates_1h"
 
@@ -82,12 +85,16 @@ class ReadingsStage:
         frame, offsets, append_ts = block.frame, block.offsets, block.append_ts
         verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms)
         letters = undecodable(block, READINGS)
+        doubtful = Doubtful(NOTHING, NOTHING)
         if verdicts.any():
             letters += self._refused(block, codes, verdicts)
+            revoked = revocable(frame, verdicts, append_ts + self._skew_ms)
+            doubtful = Doubtful(offsets[revoked], frame["ts"].to_numpy()[revoked])
             kept = np.flatnonzero(verdicts == 0)
             frame, codes, offsets, append_ts = frame[kept], codes[kept], offsets[kept], append_ts[kept]
         rows = raw_rows(frame, gather(self._series.dims, codes), offsets, append_ts, block.lease.partition)
-        return Outcome(rows, offsets, points_of(frame, codes, offsets, append_ts), letters)
+        points = points_of(frame, codes, offsets, append_ts)
+        return Outcome(rows, offsets, points, letters, self._series.registered.version, doubtful)
 
     def _refused(self, block: Block, codes: Codes, verdicts: np.ndarray[Any, np.dtype[np.int8]]) -> list[DeadLetter]:
         rows = np.flatnonzero(verdicts)
@@ -192,7 +199,7 @@ class Pipeline:
     def readings(self, commit: Commit) -> ReadingsStage:
         """Make the readings stage."""
         settings = self._settings
-        rollup = MinuteRollup(self.series, self._stored.readings, self._announcement(settings.topics.aggregates_1m))
+        rollup = MinuteRollup(self.series, self._stored, self._announcement(settings.topics.aggregates_1m))
         lateness_ms = _ms(settings.stream.lateness_seconds)
         stage = self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup)
         return ReadingsStage(settings, self.series, self.metadata, stage)
@@ -220,6 +227,7 @@ class Pipeline:
             flush_seconds=self._settings.stream.flush_seconds,
             behind_flush_seconds=self._settings.stream.behind_flush_seconds,
             lateness_ms=lateness_ms,
+            refusal_limit=RefusalLimit(**self._settings.dead_letters.model_dump()),
         )
         sink = ClickHouseWriter(self._settings.clickhouse, labels=LABELS)
         return Stage(options, commit, sink, AcknowledgedProducer(producer_config(self._client)), rollup)

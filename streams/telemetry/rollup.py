@@ -16,7 +16,15 @@ import polars as pl
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import KeyIndex
 from streams.engine.producer import Record
-from streams.engine.reduce import REDUCED, Ints, merge_aggregates, reduce_points
+from streams.engine.reduce import (
+    REVISION_SHIFT,
+    Ints,
+    Reduction,
+    empty_windows,
+    merge_aggregates,
+    reduce_points,
+)
+from streams.engine.stage import Closing
 from streams.telemetry.series import ActiveSeries
 
 MINUTE_MS: Final = 60_000
@@ -24,6 +32,12 @@ HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 
 IDENTITY: Final = ("org_id", "project_id", "device_id", "device_type", "sensor", "metric", "unit", "fw_ver", "source")
+CONFLICT: Final = "conflict"
+NO_CONFLICTS: Final = pl.DataFrame(
+    schema={"org_id": pl.String, "minute": pl.Datetime("ms", "UTC"), "reason": pl.String, "conflicts": pl.UInt64}
+)
+"""No row of ``usage``; the columns that are not given are 0."""
+
 MEASURES: Final = ("count", "sum", "min", "max", "avg", "first", "last", "last_ts", "stddev", "revision")
 
 
@@ -37,6 +51,16 @@ class ReadBack(Protocol):
         """
 
 
+class StoredReadings(Protocol):
+    """Reads raw readings from storage; :class:`~sinks.clickhouse.stored_windows.StoredWindows` is one."""
+
+    def readings(self, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
+        """As :class:`ReadBack` says."""
+
+    def readings_of_partition(self, partition: int, begin: int, end: int) -> pl.DataFrame:
+        """Return all readings of one partition and time (ms), with the dimensions they were stored with."""
+
+
 class Announcement:
     """Turns aggregate rows into records on their topic, keyed org_id/device_id/sensor."""
 
@@ -47,6 +71,8 @@ class Announcement:
 
     def records(self, rows: pl.DataFrame, partition: int) -> list[Record]:
         """Return one record a row. They stay in the source's partition, so that the next rollup sees them in order."""
+        if not len(rows):
+            return []
         keys = (rows["org_id"] + "/" + rows["device_id"] + "/" + rows["sensor"]).to_list()
         values = self._encoder.encode(rows)
         return [Record(self._topic, key.encode(), value, partition) for key, value in zip(keys, values, strict=True)]
@@ -61,24 +87,36 @@ class _Rollup(ABC):
         self._read_back = read_back
         self.records = announcement.records
 
-    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
+    def close(self, start: int, points: pl.DataFrame) -> Closing:
         """Reduce the points of the window that begins at ``start`` (ms) to one Aggregate row a series."""
-        reduced = self._reduce(points)
-        return self._rows(reduced, reduced["series"].to_numpy(), np.full(len(reduced), start), points)
+        reduced, conflicts = self._reduce(points)
+        rows = self._rows(reduced, reduced["series"].to_numpy(), np.full(len(reduced), start), points)
+        return Closing(rows, self._conflicts(points[conflicts]))
 
-    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
+    def recompute(self, late: pl.DataFrame, since: int) -> Closing:
         """Aggregate closed windows (series, start) again, from what is stored."""
         late = late.filter(pl.col("start") >= self._oldest_whole(late["series"].to_numpy()))
         codes = late["series"].to_numpy()
         windows = self._names()[codes].with_columns(late["start"])
         points, number = _numbered(self._read_back(windows, self.size_ms), windows)
-        reduced = self._reduce(points.with_columns(number)) if len(points) else pl.DataFrame(schema=REDUCED)
+        if not len(points):
+            return Closing(pl.DataFrame(), NO_CONFLICTS)
+        reduced, conflicts = self._reduce(points.with_columns(number))
+        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._append_ts(points), reduced)
+        reduced = pl.concat([reduced, empty])
         window = reduced["series"].to_numpy()
-        return self._rows(reduced, codes[window], windows["start"].to_numpy()[window], points)
+        rows = self._rows(reduced, codes[window], windows["start"].to_numpy()[window], points)
+        if not len(conflicts):
+            return Closing(rows, NO_CONFLICTS)
+        replaced = points.with_columns(series=codes[number.to_numpy()])[conflicts]
+        return Closing(rows, self._conflicts(replaced.filter(pl.col("offset") >= since)))
 
     def _rows(self, reduced: pl.DataFrame, codes: Ints, starts: Ints, points: pl.DataFrame) -> pl.DataFrame:
         """Return Aggregate rows in the contract's order."""
         identity = self._identity(codes, points[reduced["row"].to_numpy()]).select(pl.col(IDENTITY).cast(pl.String))
+        return self._windowed(identity, starts, reduced)
+
+    def _windowed(self, identity: pl.DataFrame, starts: Ints, reduced: pl.DataFrame) -> pl.DataFrame:
         window = pl.DataFrame({"window_start": starts, "window_end": starts + self.size_ms})
         return pl.concat([identity, window, reduced.select(MEASURES)], how="horizontal")
 
@@ -91,8 +129,20 @@ class _Rollup(ABC):
         """Columns device_id, sensor; the row number is the code of the series."""
 
     @abstractmethod
-    def _reduce(self, points: pl.DataFrame) -> pl.DataFrame:
+    def close_stored(self, start: int, partition: int) -> Closing:
+        """The same as :meth:`close`, from what is stored of ``partition``."""
+
+    @abstractmethod
+    def _reduce(self, points: pl.DataFrame) -> Reduction:
         """One row a series, as in :mod:`streams.engine.reduce`."""
+
+    @abstractmethod
+    def _append_ts(self, points: pl.DataFrame) -> Ints:
+        """Broker append time (ms) of each point."""
+
+    def _conflicts(self, replaced: pl.DataFrame) -> pl.DataFrame:
+        """``usage`` rows of points (with series and append_ts) that replaced another value."""
+        return NO_CONFLICTS
 
     @abstractmethod
     def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
@@ -104,10 +154,21 @@ class MinuteRollup(_Rollup):
 
     size_ms = MINUTE_MS
 
-    def __init__(self, series: ActiveSeries, read_back: ReadBack, announcement: Announcement) -> None:
+    def __init__(self, series: ActiveSeries, stored: StoredReadings, announcement: Announcement) -> None:
         """``series`` gives the codes their names and dimensions."""
-        super().__init__(read_back, announcement)
+        super().__init__(stored.readings, announcement)
         self._series = series
+        self._stored = stored
+
+    def close_stored(self, start: int, partition: int) -> Closing:
+        """Reduce what is stored of the window, with the dimensions it was stored with."""
+        points = self._stored.readings_of_partition(partition, start, start + self.size_ms)
+        if not len(points):
+            return Closing(pl.DataFrame(), NO_CONFLICTS)
+        number = points.select(pl.struct("device_id", "sensor").rank("dense").cast(pl.Int64) - 1).to_series()
+        reduced, conflicts = reduce_points(points.with_columns(series=number))
+        identity = points[reduced["row"].to_numpy()].select(IDENTITY)
+        return Closing(self._windowed(identity, np.full(len(reduced), start), reduced), _usage(points[conflicts]))
 
     def _oldest_whole(self, codes: Ints) -> pl.Series:
         days = self._series.dims[codes]["retention_days"].cast(pl.Int64)
@@ -116,8 +177,16 @@ class MinuteRollup(_Rollup):
     def _names(self) -> pl.DataFrame:
         return self._series.names
 
-    def _reduce(self, points: pl.DataFrame) -> pl.DataFrame:
+    def _reduce(self, points: pl.DataFrame) -> Reduction:
         return reduce_points(points)
+
+    def _append_ts(self, points: pl.DataFrame) -> Ints:
+        return points["append_ts"].to_numpy()
+
+    def _conflicts(self, replaced: pl.DataFrame) -> pl.DataFrame:
+        if not len(replaced):
+            return NO_CONFLICTS
+        return _usage(replaced.with_columns(self._series.dims[replaced["series"].to_numpy()]["org_id"]))
 
     def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
         known = self._series.dims[codes].with_columns(self._series.names[codes]["device_id"])
@@ -137,11 +206,25 @@ class HourRollup(_Rollup):
     def _names(self) -> pl.DataFrame:
         return self._index.names
 
-    def _reduce(self, points: pl.DataFrame) -> pl.DataFrame:
-        return merge_aggregates(points)
+    def close_stored(self, start: int, partition: int) -> Closing:
+        """Never asked for: nothing judges aggregates, so no other judgement can come."""
+        raise RuntimeError(f"the hour {start} of partition {partition} was distrusted")
+
+    def _reduce(self, points: pl.DataFrame) -> Reduction:
+        return Reduction(merge_aggregates(points), np.empty(0, dtype=np.intp))
+
+    def _append_ts(self, points: pl.DataFrame) -> Ints:
+        return points["revision"].to_numpy() >> REVISION_SHIFT
 
     def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
         return last
+
+
+def _usage(replaced: pl.DataFrame) -> pl.DataFrame:
+    """``usage`` rows, one an organisation and minute of arrival, from points with org_id and append_ts (ms)."""
+    minute = (pl.col("append_ts") // MINUTE_MS * MINUTE_MS).alias("minute")
+    counted = replaced.group_by(pl.col("org_id").cast(pl.String), minute, maintain_order=True).agg(conflicts=pl.len())
+    return counted.with_columns(reason=pl.lit(CONFLICT)).select(NO_CONFLICTS.columns).cast(NO_CONFLICTS.schema)
 
 
 def _numbered(points: pl.DataFrame, windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:

@@ -21,7 +21,7 @@ from weir.settings import Settings
 from weir.verify.compare import StoredWindow, compare_readings, compare_windows
 from weir.verify.recompute import HOUR_MS, MINUTE_MS, expected_readings, expected_windows
 
-DEVICES = ("list", "json", "evolved", "text", "resend", "late", "quiet", "bounds")
+DEVICES = ("list", "json", "evolved", "text", "resend", "late", "quiet", "bounds", "conflict", "emptied")
 YEAR_2099 = 4_070_908_800_000
 CLOSING_SECONDS = 20.0
 """Lateness 5 s, silence 2 s, a flush and the next stage: twice that, on a machine that does other things, too."""
@@ -58,8 +58,9 @@ def minute_before(minutes: int) -> int:
 def assert_stored_and_aggregated(line: World, sender: Sender, device: str) -> None:
     """Wait until everything acknowledged is stored once and every minute of it equals the recomputation."""
     expected = expected_readings(sender.acknowledged)
-    line.wait(lambda: len(stored_readings(line, device)) >= len(expected), f"{len(expected)} readings are stored")
-    assert compare_readings(expected, stored_readings(line, device)) == []
+    line.wait(
+        lambda: not compare_readings(expected, stored_readings(line, device)), f"{len(expected)} readings are stored"
+    )
     minutes = expected_windows(expected, MINUTE_MS)
     line.wait(
         lambda: not compare_windows("agg_1m", minutes, stored_windows(line, "aggregates_1m", device)),
@@ -225,15 +226,58 @@ def test_a_late_reading_corrects_its_minute_and_its_hour_with_a_higher_revision(
     assert kept >= 1, "revisions before the last may still be there, but the view shows one"
 
 
+def test_conflicts_are_counted_once_in_usage_and_resends_are_not(line: World, sender: Sender) -> None:
+    ts = minute_before(4)
+    for value in (1.0, 2.0, 2.0, 3.0):
+        sender.reading("conflict", "temperature", ts, value)
+    sender.flush()
+    assert_stored_and_aggregated(line, sender, "conflict")
+    counted = "SELECT sum(conflicts) FROM usage WHERE org_id = 'acme' AND reason = 'conflict'"
+    before = line.wait(lambda: line.value(counted), "conflicts are counted")
+    sender.reading("conflict", "temperature", ts, 3.0)  # both are late now, the second conflicts
+    sender.reading("conflict", "temperature", ts, 4.0)
+    sender.flush()
+    assert_stored_and_aggregated(line, sender, "conflict")
+    line.wait(lambda: line.value(counted) == before + 1, "the late conflict is counted")
+    (readings,) = [
+        value for name, value in line.workers[0].metrics("weir_conflicts_total").items() if "readings" in name
+    ]
+    assert readings >= 3
+
+
+def test_a_late_text_that_replaces_the_only_number_takes_the_window_back(line: World, sender: Sender) -> None:
+    hour = (now_ms() // HOUR_MS - 2) * HOUR_MS
+    sender.reading("emptied", "temperature", hour + 1_000, 10.0)
+    sender.reading("emptied", "temperature", hour + 61_000, 20.0)
+    sender.flush()
+    for view, size_ms in VIEWS.items():
+        closed(line, view, sender, size_ms, "emptied")
+    sender.reading("emptied", "temperature", hour + 1_000, None, str_value="broken")
+    sender.flush()
+    (minute,) = closed(line, "aggregates_1m", sender, MINUTE_MS, "emptied")
+    assert minute.key.start == hour + 60_000
+    (whole,) = closed(line, "aggregates_1h", sender, HOUR_MS, "emptied")
+    assert (whole.measures.count, whole.measures.sum) == (1, 20.0)
+    sender.reading("emptied", "temperature", hour + 61_000, None, str_value="broken")
+    sender.flush()
+    line.wait(
+        lambda: not stored_windows(line, "aggregates_1h", "emptied"), "the hour is taken back, too", CLOSING_SECONDS
+    )
+    sender.reading("emptied", "temperature", hour + 61_000, 30.0)
+    sender.flush()
+    (whole,) = closed(line, "aggregates_1h", sender, HOUR_MS, "emptied")
+    assert whole.measures.sum == 30.0
+
+
 VIEWS = {"aggregates_1m": MINUTE_MS, "aggregates_1h": HOUR_MS}
 
 
-def closed(line: World, view: str, sender: Sender, size_ms: int) -> list[StoredWindow]:
-    """The windows of device ``late`` once they equal the recomputation of all that was sent."""
+def closed(line: World, view: str, sender: Sender, size_ms: int, device: str = "late") -> list[StoredWindow]:
+    """The windows of a device once they equal the recomputation of all that was sent."""
     expected = expected_windows(expected_readings(sender.acknowledged), size_ms)
 
     def equal() -> list[StoredWindow]:
-        stored = stored_windows(line, view, "late")
+        stored = stored_windows(line, view, device)
         return [] if compare_windows(view, expected, stored) else stored
 
     return line.wait(equal, f"{view} equal their recomputation", CLOSING_SECONDS)

@@ -6,8 +6,9 @@ against real servers in tests/integration.
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,13 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.engine import stage
 from streams.engine.block import Block
-from streams.engine.checkpoint import Checkpoint, from_commit, to_commit
+from streams.engine.checkpoint import Checkpoint, from_commit, insert_token, to_commit
+from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
-from streams.engine.partition_state import Outcome, Points
+from streams.engine.partition_state import Doubtful, Outcome, PartitionState, Points
 from streams.engine.producer import AcknowledgedProducer, Record
 from streams.engine.reduce import reduce_points
-from streams.engine.stage import Stage, StageOptions
+from streams.engine.stage import Closing, Stage, StageOptions
 
 MINUTE = 60_000
 BASE = 28_000_000 * MINUTE
@@ -41,6 +44,8 @@ class World:
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     stored: list[pl.DataFrame] = field(default_factory=list)
     published: dict[tuple[int, int], tuple[int, int, float]] = field(default_factory=dict)
+    refused: set[int] = field(default_factory=set)
+    judge: Callable[[int], int] = lambda offset: 0
     calls: int = 0
     crash_at: int = -1
     after_effect: bool = False
@@ -78,6 +83,9 @@ class FakeProducer(AcknowledgedProducer):
             return
         crash = self.world.step()
         for record in records:
+            if record.topic == "dlq":
+                self.world.refused.add(int(dict(record.headers)["offset"]))
+                continue
             series, start, revision, count, total = map(float, (record.key or b"").split(b","))
             key = (int(series), int(start))
             if key not in self.world.published or self.world.published[key][0] <= revision:
@@ -92,18 +100,24 @@ class FakeRollup:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def close(self, start: int, points: pl.DataFrame) -> pl.DataFrame:
-        return reduce_points(points).with_columns(start=pl.lit(start))
+    def close(self, start: int, points: pl.DataFrame) -> Closing:
+        return Closing(reduce_points(points).rows.with_columns(start=pl.lit(start)), pl.DataFrame())
 
-    def recompute(self, late: pl.DataFrame) -> pl.DataFrame:
+    def close_stored(self, start: int, partition: int) -> Closing:
+        rows = pl.concat(self.world.stored).filter(pl.col("ts") // MINUTE * MINUTE == start)
+        return self.close(start, rows.sort("offset")) if len(rows) else Closing(pl.DataFrame(), pl.DataFrame())
+
+    def recompute(self, late: pl.DataFrame, since: int) -> Closing:
         everything = pl.concat(self.world.stored).sort("offset").with_columns(start=pl.col("ts") // MINUTE * MINUTE)
         frames = [
-            self.close(start, everything.filter(pl.col("series").eq(series) & pl.col("start").eq(start)))
+            self.close(start, everything.filter(pl.col("series").eq(series) & pl.col("start").eq(start))).rows
             for series, start in late.select("series", "start").iter_rows()
         ]
-        return pl.concat(frames)
+        return Closing(pl.concat(frames), pl.DataFrame())
 
     def records(self, rows: pl.DataFrame, partition: int) -> list[Record]:
+        if not len(rows):
+            return []
         columns = rows.select("series", "start", "revision", "count", "sum")
         return [Record("agg", ",".join(map(str, row)).encode(), b"") for row in columns.iter_rows()]
 
@@ -132,17 +146,17 @@ def run_worker(world: World, rng: random.Random) -> bool:
             behind_flush_seconds=30,
             lateness_ms=5_000,
         )
-        stage = Stage(options, commit, FakeSink(world), FakeProducer(world), FakeRollup(world))
+        running = Stage(options, commit, FakeSink(world), FakeProducer(world), FakeRollup(world))
         at = checkpoint.replay if checkpoint else 0
         while at < len(world.log):
             end = min(len(world.log), at + rng.randint(1, 30))
-            await stage.accept(*block_of(world.log[at:end], lease))
+            await running.accept(*block_of(world.log[at:end], lease, world.judge(at)))
             at = end
         silent = Block(lease, world.log.clear(), NONE, NONE, NONE, [], [], -1, -1, 0)
-        await stage._drain()
-        await stage.silent(silent, BASE + 10_000 * MINUTE)
-        await stage._drain()
-        await stage._drain()
+        await running._drain()
+        await running.silent(silent, BASE + 10_000 * MINUTE)
+        await running._drain()
+        await running._drain()
 
     try:
         asyncio.run(live())
@@ -151,12 +165,41 @@ def run_worker(world: World, rng: random.Random) -> bool:
     return True
 
 
-def block_of(part: pl.DataFrame, lease: Lease) -> tuple[Block, Outcome]:
-    offsets, append = part["offset"].to_numpy(), part["append_ts"].to_numpy()
-    first, end = int(offsets[0]), int(offsets[-1]) + 1
-    block = Block(lease, part, offsets, append, offsets, [object()], [], first, end, 0)  # type: ignore[list-item]
-    points = Points(part.drop("offset"), offsets, append)
-    return block, Outcome(part, offsets, points, [])
+class FakeMessage(NamedTuple):
+    """What the stage asks of a message that it refuses."""
+
+    at: int
+
+    def offset(self) -> int:
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 2, BASE
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return 0
+
+    def key(self) -> None: ...
+
+    def value(self) -> None: ...
+
+    def headers(self) -> None: ...
+
+
+def block_of(part: pl.DataFrame, lease: Lease, context: int = 0) -> tuple[Block, Outcome]:
+    """A block, judged in ``context``: 0 refuses nothing, every other a third of the records, each another third."""
+    first, end = int(part["offset"][0]), int(part["offset"][-1]) + 1
+    refused = part.filter(pl.col("offset") * 7 % 5 % 3 == context % 3) if context else part.clear()
+    kept = part.join(refused, on="offset", how="anti", maintain_order="left")
+    offsets, append = kept["offset"].to_numpy(), kept["append_ts"].to_numpy()
+    block = Block(lease, kept, offsets, append, offsets, [FakeMessage(end - 1)], [], first, end, 0)  # type: ignore[list-item]
+    points = Points(kept.drop("offset"), offsets, append)
+    doubtful = Doubtful(refused["offset"].to_numpy(), refused["ts"].to_numpy())
+    letters = [DeadLetter(FakeMessage(at), "no", "no", "s") for at in refused["offset"]]  # type: ignore[arg-type]
+    return block, Outcome(kept, offsets, points, letters, context, doubtful)
 
 
 def make_log(rng: random.Random, rows: int) -> pl.DataFrame:
@@ -214,11 +257,61 @@ def test_every_single_step_may_be_the_last() -> None:
             check(world)
 
 
+def check_what_was_judged_anew(world: World) -> None:
+    """Nothing is nowhere, and every window is what its stored rows say."""
+    stored = pl.concat(world.stored).unique("offset")
+    assert set(stored["offset"]) | world.refused == set(range(len(world.log))), "a record is neither stored nor refused"
+    got = {key: (count, total) for key, (_, count, total) in world.published.items()}
+    assert got == expected_windows(stored.sort("offset"))
+
+
+def life_of_judgements(seed: int) -> World:
+    """Crashes, with another judgement in every life and now and then within one."""
+    rng = random.Random(seed)
+    world = World(make_log(rng, 600))
+    context = 0
+
+    def judge(_: int) -> int:
+        nonlocal context
+        context += rng.random() < 0.02
+        return context
+
+    world.judge = judge
+    for _ in range(rng.randint(1, 6)):
+        world.calls, world.crash_at, world.after_effect = 0, rng.randint(1, 40), rng.random() < 0.5
+        context += 1
+        if run_worker(world, rng):
+            break
+    world.crash_at = -1
+    assert run_worker(world, rng)
+    return world
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_judgement_that_changes_across_crashes_loses_nothing_and_windows_say_what_is_stored(seed: int) -> None:
+    check_what_was_judged_anew(life_of_judgements(seed))
+
+
+def test_trusting_points_that_were_judged_anew_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PartitionState, "_judge_context", lambda *_: True)
+    with pytest.raises(AssertionError):
+        for seed in range(30):
+            check_what_was_judged_anew(life_of_judgements(seed))
+
+
+def test_a_token_that_does_not_name_what_was_kept_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "insert_token", lambda *ends: insert_token(*ends[:5]))
+    with pytest.raises(AssertionError):
+        for seed in range(30):
+            check_what_was_judged_anew(life_of_judgements(seed))
+
+
 def test_inserting_before_the_plan_is_committed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The positive control: with the order of section 4 broken, the same crashes double rows."""
 
     async def wrong_order(self: Stage, taken: list) -> None:  # type: ignore[type-arg]
-        self._store(taken, {state.lease: state.close(pending.watermark) for state, pending in taken})
+        self._store([(state, pending, state.close(pending.watermark)) for state, pending in taken])
         for state, pending in taken:
             state.flushed(pending)
         await self._commit({state.lease: state.checkpoint() for state, _ in taken})

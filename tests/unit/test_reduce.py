@@ -4,7 +4,7 @@ import statistics
 import polars as pl
 import pytest
 
-from streams.engine.reduce import merge_aggregates, reduce_points, revision
+from streams.engine.reduce import empty_windows, merge_aggregates, reduce_points, revision
 
 APPEND = 1_700_000_000_000
 
@@ -15,7 +15,7 @@ def points(rows: list[tuple[int, int, float, int]]) -> pl.DataFrame:
 
 
 def test_measures_of_two_series_are_those_a_person_computes() -> None:
-    reduced = reduce_points(
+    reduced, _ = reduce_points(
         points(
             [(7, 1_000, 2.0, APPEND), (3, 500, -1.0, APPEND + 1), (7, 3_000, 9.0, APPEND + 2), (7, 2_000, 4.0, APPEND)]
         )
@@ -30,7 +30,7 @@ def test_measures_of_two_series_are_those_a_person_computes() -> None:
 
 
 def test_resend_counts_once_and_its_later_value_holds() -> None:
-    reduced = reduce_points(points([(0, 1_000, 2.0, APPEND), (0, 1_000, 8.0, APPEND + 5), (0, 2_000, 4.0, APPEND)]))
+    reduced, _ = reduce_points(points([(0, 1_000, 2.0, APPEND), (0, 1_000, 8.0, APPEND + 5), (0, 2_000, 4.0, APPEND)]))
     row = reduced.row(0, named=True)
     assert (row["count"], row["sum"], row["first"]) == (2, 12.0, 8.0)
     assert row["revision"] == (APPEND + 5) * 4_194_304 + 2
@@ -38,7 +38,7 @@ def test_resend_counts_once_and_its_later_value_holds() -> None:
 
 def test_spread_of_large_close_values_keeps_its_digits() -> None:
     values = [1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.3]
-    reduced = reduce_points(points([(0, i, value, APPEND) for i, value in enumerate(values)]))
+    reduced, _ = reduce_points(points([(0, i, value, APPEND) for i, value in enumerate(values)]))
     assert reduced["stddev"][0] == pytest.approx(statistics.pstdev(values), rel=1e-6)
 
 
@@ -53,7 +53,7 @@ def as_minutes(parts: list[list[tuple[int, int, float, int]]]) -> pl.DataFrame:
     """1-minute rows as the hour's reducer takes them: ts is the start of the minute."""
     return pl.concat(
         [
-            reduce_points(points(part)).with_columns(ts=pl.lit(minute * 60_000, pl.Int64))
+            reduce_points(points(part)).rows.with_columns(ts=pl.lit(minute * 60_000, pl.Int64))
             for minute, part in enumerate(parts)
         ]
     )
@@ -62,7 +62,7 @@ def as_minutes(parts: list[list[tuple[int, int, float, int]]]) -> pl.DataFrame:
 def test_hour_of_minutes_equals_the_hour_of_readings() -> None:
     first = [(1, 100, 3.0, APPEND), (1, 200, 5.5, APPEND), (2, 300, -4.0, APPEND)]
     second = [(1, 60_100, 1.25, APPEND + 9), (2, 60_200, 8.0, APPEND + 1), (2, 60_300, 8.5, APPEND + 1)]
-    merged, direct = merge_aggregates(as_minutes([first, second])), reduce_points(points(first + second))
+    merged, direct = merge_aggregates(as_minutes([first, second])), reduce_points(points(first + second)).rows
     for measure in ("series", "count", "sum", "min", "max", "first", "last", "last_ts", "revision"):
         assert merged[measure].to_list() == direct[measure].to_list(), measure
     assert merged["avg"].to_list() == pytest.approx(direct["avg"].to_list(), rel=1e-12)
@@ -78,7 +78,7 @@ def test_corrected_minute_replaces_its_first_revision_in_the_hour() -> None:
 
 def test_text_that_repeats_a_number_takes_it_out_of_the_window() -> None:
     nan = float("nan")
-    reduced = reduce_points(
+    reduced, _ = reduce_points(
         points([(0, 1_000, 2.0, APPEND), (0, 2_000, 4.0, APPEND), (0, 1_000, nan, APPEND + 1), (1, 1_000, nan, APPEND)])
     )
     assert reduced.select("series", "count", "sum").rows() == [(0, 1, 4.0)]
@@ -86,6 +86,40 @@ def test_text_that_repeats_a_number_takes_it_out_of_the_window() -> None:
 
 
 def test_window_of_texts_alone_gives_no_rows() -> None:
-    reduced = reduce_points(points([(0, 1_000, float("nan"), APPEND)]))
+    reduced, _ = reduce_points(points([(0, 1_000, float("nan"), APPEND)]))
     assert reduced.height == 0
-    assert reduced.schema == reduce_points(points([(0, 1_000, 1.0, APPEND)])).schema
+    assert reduced.schema == reduce_points(points([(0, 1_000, 1.0, APPEND)])).rows.schema
+
+
+def test_conflicts_are_points_that_replace_another_value_not_mere_resends() -> None:
+    nan = float("nan")
+    rows = [
+        (0, 1_000, 1.0, APPEND),
+        (0, 1_000, 1.0, APPEND),  # a resend
+        (0, 1_000, 2.0, APPEND),  # a conflict
+        (0, 1_000, 1.0, APPEND),  # and another
+        (1, 1_000, nan, APPEND),
+        (1, 1_000, nan, APPEND),  # a text again
+        (1, 1_000, 5.0, APPEND),  # a number for a text
+    ]
+    assert sorted(reduce_points(points(rows)).conflicts.tolist()) == [2, 3, 6]
+
+
+def test_a_minute_that_was_taken_back_does_not_count_in_its_hour_but_makes_it_newer() -> None:
+    minute = reduce_points(points([(0, 1_000, 2.0, APPEND)])).rows.with_columns(ts=pl.lit(0, pl.Int64))
+    other = reduce_points(points([(0, 61_000, 4.0, APPEND)])).rows.with_columns(ts=pl.lit(60_000, pl.Int64))
+    number = minute.select("series", "last_ts").to_numpy()
+    empty = empty_windows(number[:, 0], number[:, 1], number[:, 0] + APPEND + 9, minute.clear())
+    taken_back = empty.with_columns(ts=pl.lit(0, pl.Int64))
+    hour = merge_aggregates(pl.concat([minute, other, taken_back])).row(0, named=True)
+    assert (hour["count"], hour["sum"], hour["revision"]) == (1, 4.0, (APPEND + 9) * 4_194_304 + 1)
+    assert len(merge_aggregates(pl.concat([minute, taken_back]))) == 0
+
+
+def test_windows_without_a_number_are_emptied_and_others_left_alone() -> None:
+    nan = float("nan")
+    late = points([(0, 1_000, nan, APPEND), (0, 2_000, nan, APPEND + 7), (1, 1_000, 3.0, APPEND)])
+    series, ts, append_ts = (late[name].to_numpy() for name in ("series", "ts", "append_ts"))
+    (row,) = empty_windows(series, ts, append_ts, reduce_points(late).rows).iter_rows(named=True)
+    assert (row["series"], row["row"], row["count"], row["sum"], row["last_ts"]) == (0, 1, 0, 0.0, 2_000)
+    assert row["revision"] == (APPEND + 7) * 4_194_304

@@ -18,7 +18,7 @@ def test_instant_on_the_boundary_opens_the_next_window() -> None:
 def test_watermark_closes_the_windows_that_end_by_it_oldest_first() -> None:
     windows = TumblingWindows(60_000)
     add(windows, [130_000, 61_000, 5_000, 62_000], 10)
-    closed = [(start, pl.concat(chunks)["ts"].to_list()) for start, chunks in windows.close(120_000)]
+    closed = [(start, pl.concat(chunks)["ts"].to_list()) for start, chunks, _ in windows.close(120_000)]
     assert closed == [(0, [5_000]), (60_000, [61_000, 62_000])]
     assert len(windows) == 1
     assert windows.points == 1

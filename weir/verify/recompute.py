@@ -92,7 +92,9 @@ def expected_windows(readings: Readings, size_ms: int) -> dict[WindowKey, Window
 def _by_window(readings: Readings, size_ms: int) -> Iterator[tuple[WindowKey, list[Acknowledged]]]:
     """Members of each window: its numbers, and what else was measured in a minute that has a number.
 
-    A text in such a minute does not count, but it is newer data: it may have taken a number's place.
+    A text in such a minute does not count, but it is newer data: it may have taken a number's place. In a minute
+    without any number it may have taken the last one's place, before the minute was closed or after; only in the second
+    case it makes the hour newer, so that hour's revision cannot be told.
     """
     members: dict[tuple[str, str, int], list[Acknowledged]] = {}
     texts: list[Acknowledged] = []
@@ -106,8 +108,11 @@ def _by_window(readings: Readings, size_ms: int) -> Iterator[tuple[WindowKey, li
         members.setdefault((reading[0], reading[1], ts - ts % size_ms), []).append(reading)
     for reading in texts:
         ts = reading[2]
+        window = (reading[0], reading[1], ts - ts % size_ms)
         if (reading[0], reading[1], ts - ts % MINUTE_MS) in minutes:
-            members[reading[0], reading[1], ts - ts % size_ms].append(reading)
+            members[window].append(reading)
+        elif window in members:
+            members[window].append(reading._replace(append_ts=None))
     return ((WindowKey(*key), points) for key, points in members.items())
 
 
