@@ -35,7 +35,7 @@ def _check_tables(settings: Settings) -> None:
     client = connect(settings.clickhouse)
     try:
         with translating(settings.clickhouse):
-            for table in ("raw_readings", "agg_1m", "agg_1h", "alerts"):
+            for table in ("raw_readings", "agg_1m", "agg_1h", "alerts", "dead_letters"):
                 client.command(f"DESCRIBE TABLE {table}")
     finally:
         client.close()

@@ -35,6 +35,7 @@ def topic_plans(settings: Settings) -> list[TopicPlan]:
         TopicPlan(names.aggregates_1h, partitions, _compacted(days.agg_1h_days, days.topic_days)),
         TopicPlan(names.alerts, 1, _compacted(days.topic_days, 1)),
         TopicPlan(names.deadletters, 1, kept | {"max.message.bytes": str(DEAD_LETTER_BYTES)}),
+        TopicPlan(names.replayed, 1, kept),  # as long as the letters: a receipt is younger than its letter
     ]
 
 

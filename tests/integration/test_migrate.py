@@ -82,8 +82,8 @@ def test_a_dry_run_on_empty_servers_names_everything_and_makes_nothing(empty: Se
     assert planned["dry_run"] is True
     made = [change for change in planned["changes"] if not change["name"].startswith("group ")]
     assert {change["action"] for change in made} == {"create"}
-    # a database, two migrations and the sample; a database, six tables and three views; five topics; four subjects
-    assert len(made) == 4 + 10 + 5 + 4
+    # a database, two migrations and the sample; a database, six tables and three views; six topics; four subjects
+    assert len(made) == 4 + 10 + 6 + 4
     assert (databases_of(empty), relations_of(empty), topics_of(empty), versions_of(empty)) == ([], [], [], [])
 
 
@@ -95,7 +95,7 @@ def test_the_first_run_makes_everything_and_the_second_changes_nothing(empty: Se
     assert relations_of(empty) == sorted(TABLES + VIEWS)
     names = empty.topics
     assert topics_of(empty) == sorted(
-        [names.readings, names.aggregates_1m, names.aggregates_1h, names.alerts, names.deadletters]
+        [names.readings, names.aggregates_1m, names.aggregates_1h, names.alerts, names.deadletters, names.replayed]
     )
     assert versions_of(empty) == [1, 1, 1, 1]
     version = metadata_version(dsn_of(empty))

@@ -19,10 +19,11 @@ def plans() -> dict[str, TopicPlan]:
     return {plan.name: plan for plan in topic_plans(settings)}
 
 
-def test_there_is_a_topic_for_each_contract_and_for_dead_letters() -> None:
+def test_there_is_a_topic_for_each_contract_for_dead_letters_and_for_what_was_put_back() -> None:
     names = set(plans())
     subjects = contracts(Settings(namespace="lab"))
-    assert names == {subject.removesuffix("-value") for subject in subjects} | {"lab.deadletters"}
+    raw = {"lab.deadletters", "lab.deadletters.replayed"}
+    assert names == {subject.removesuffix("-value") for subject in subjects} | raw
 
 
 def test_a_partitions_rows_find_the_same_partition_number_downstream() -> None:
@@ -33,6 +34,7 @@ def test_a_partitions_rows_find_the_same_partition_number_downstream() -> None:
         "lab.aggregates.1h": 6,
         "lab.alerts": 1,
         "lab.deadletters": 1,
+        "lab.deadletters.replayed": 1,
     }
 
 
@@ -49,7 +51,7 @@ def test_keyed_topics_stay_whole_as_long_as_readings_and_keep_the_newest_row_as_
 
 
 def test_readings_and_dead_letters_are_never_compacted() -> None:
-    for name in ("lab.readings", "lab.deadletters"):
+    for name in ("lab.readings", "lab.deadletters", "lab.deadletters.replayed"):
         assert plans()[name].config["cleanup.policy"] == "delete"
         assert plans()[name].config["retention.ms"] == str(3 * DAY_MS)
 

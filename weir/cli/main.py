@@ -23,6 +23,10 @@ COMMANDS = {
     "worker": ("weir.cli.worker", "Run a Faust worker."),
     "migrate": ("weir.cli.migrate", "Create or update schemas, topics and tables."),
     "query": ("weir.cli.query", "Ask ClickHouse."),
+    "dlq": ("weir.cli.dlq", "List dead letters, show them, put them back."),
+    "parity": ("weir.cli.parity", "Hold readings, minutes and hours against each other."),
+    "load": ("weir.cli.load", "Send readings of a simulated fleet, with a ledger."),
+    "verify": ("weir.cli.verify", "Compare what is stored with ledgers."),
     "bench": ("weir.cli.bench", "Measure the pipeline."),
 }
 """Command → the module that has it as ``command``, and its line in ``weir --help``."""

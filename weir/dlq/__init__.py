@@ -1,0 +1,1 @@
+"""Dead letters for the people who look after Weir: find them, look at them, put them back."""
