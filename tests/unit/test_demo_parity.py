@@ -10,11 +10,11 @@ from weir.demo.latency import quantile
 from weir.demo.ledger import Ledger
 from weir.demo.parity import Scope, compare_refusals, compare_run
 from weir.demo.preparation import sending_end
-from weir.demo.progress import Closed
 from weir.demo.reading import Outgoing, Reading
 from weir.demo.settling import windows_to_close
 from weir.demo.worker_metrics import WorkerMetrics
 from weir.verify.compare import StoredReading, StoredWindow
+from weir.verify.progress import Closed
 from weir.verify.recompute import HOUR_MS, MINUTE_MS, expected_readings, expected_windows
 
 HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from weir.demo.ledger import Ledger, Origin
-from weir.demo.progress import Closed
+from weir.verify import refusals
 from weir.verify.compare import Difference, StoredReading, StoredWindow, compare_readings, compare_windows
+from weir.verify.progress import Closed
 from weir.verify.recompute import (
     HOUR_MS,
     MINUTE_MS,
@@ -18,6 +19,7 @@ from weir.verify.recompute import (
     expected_readings,
     expected_windows,
 )
+from weir.verify.refusals import BadRecord
 
 Series = tuple[str, str]
 
@@ -78,20 +80,9 @@ def compare_run(ledger: Ledger, stored: StoredRows, refused: Mapping[Origin, str
 
 def compare_refusals(ledger: Ledger, refused: Mapping[Origin, str]) -> list[Difference]:
     """Every bad record must be among the dead letters with its reason, and no good one."""
-    found = []
-    for origin, message in ledger.bad.items():
-        reason = refused.get(origin)
-        where = f"{message.kind}, partition {origin[0]} offset {origin[1]}"
-        if reason is None:
-            found.append(Difference("deadletters", "lost", where, "reason", message.reason))
-        elif reason != message.reason:
-            found.append(Difference("deadletters", "different", where, "reason", message.reason, reason))
-    good = {(reading.partition, reading.offset): reading for reading in ledger.readings}
-    for origin in refused.keys() & good.keys():
-        reading = good[origin]
-        where = f"{reading.device_id}/{reading.sensor}, partition {origin[0]} offset {origin[1]}"
-        found.append(Difference("deadletters", "never sent", where, "reason", "", refused[origin]))
-    return found
+    bad = {origin: BadRecord(message.kind, message.reason) for origin, message in ledger.bad.items()}
+    good = (((each.partition, each.offset), f"{each.device_id}/{each.sensor}") for each in ledger.readings)
+    return refusals.compare_refusals(bad, good, refused)
 
 
 def _in_scope(

@@ -24,7 +24,6 @@ from weir.demo.preparation import (
     registered_framings,
     sending_end,
 )
-from weir.demo.progress import Closed, StageProgress
 from weir.demo.registration import ORGANISATION, register_demo
 from weir.demo.result import Result
 from weir.demo.running_stack import RunningStack, naming_the_cause
@@ -33,6 +32,7 @@ from weir.demo.settling import windows_to_close
 from weir.demo.stored import StoredRun
 from weir.demo.worker_metrics import MetricsPages, WorkerMetrics
 from weir.errors import StackError
+from weir.verify.progress import Closed, StageProgress
 
 QUIET = {"log_level": 0}
 """librdkafka writes to stderr, over the live picture; what concerns us comes as an error or a late delivery."""

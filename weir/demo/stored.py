@@ -10,18 +10,16 @@ from sinks.clickhouse.client import connect, translating
 from weir.settings import ClickHouseSettings
 from weir.verify.compare import StoredReading, StoredWindow
 from weir.verify.recompute import Window, WindowKey
+from weir.verify.stored import READING, WINDOW
 
 _MINE = "org_id = {org:String} AND {time} >= fromUnixTimestamp64Milli({since:Int64})"
 
 _READINGS = f"""
-SELECT device_id, toString(sensor), toUnixTimestamp64Milli(ts), if(is_number, value, NULL), str_value
-FROM readings WHERE {_MINE.replace("{time}", "ts")}
+SELECT {READING} FROM readings WHERE {_MINE.replace("{time}", "ts")}
 """  # noqa: S608 - our own text
 
 _WINDOWS = f"""
-SELECT device_id, toString(sensor), toUnixTimestamp64Milli(window_start), count, sum, min, max, avg, first, last,
-       toUnixTimestamp64Milli(last_ts), stddev, revision
-FROM {{table}} WHERE {_MINE.replace("{time}", "window_start")}
+SELECT {WINDOW} FROM {{table}} WHERE {_MINE.replace("{time}", "window_start")}
 """  # noqa: S608 - our own text
 
 _INSERTED_TWICE = f"""

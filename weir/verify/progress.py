@@ -6,16 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-
 from connectors.kafka.client import kafka_client_config
-from streams.engine.checkpoint import NO_WATERMARK, Checkpoint, from_commit
+from streams.engine.checkpoint import NO_WATERMARK, Checkpoint
+from streams.engine.group_progress import GroupProgress
 from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS
-from weir.errors import TransientError
 from weir.settings import Settings
 
-TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 0.25
 
 
@@ -32,14 +28,12 @@ class StageProgress:
 
     def __init__(self, settings: Settings) -> None:
         """Connects at the first question."""
-        client = {**kafka_client_config(settings.kafka), "log_level": 0}
         self._settings = settings
-        self._admin = AdminClient(client)
-        self._consumer = Consumer({**client, "group.id": f"{settings.namespace}.demo", "enable.auto.commit": False})
+        self._groups = GroupProgress(kafka_client_config(settings.kafka))
 
     def close(self) -> None:
         """Close connections."""
-        self._consumer.close()
+        self._groups.close()
 
     def closed(self) -> Closed:
         """Up to where windows are closed and published now."""
@@ -48,16 +42,18 @@ class StageProgress:
         hours = self._checkpoints(AGGREGATES_1M, topics.aggregates_1m)
         return Closed(_watermarks(minutes), _watermarks(hours))
 
+    def lag(self, ends: Mapping[int, int]) -> dict[str, int]:
+        """By stage, how many messages it has not stored: readings below ``ends``, and aggregates written by now."""
+        return {
+            stage: sum(max(0, end - stored.get(number, 0)) for number, end in wanted().items())
+            for stage, topic, wanted in self._chain(ends)
+            for stored in (self._stored(stage, topic),)
+        }
+
     def await_stored(self, ends: Mapping[int, int], seconds: float) -> bool:
         """Wait until all stages have stored what lies below ``ends`` in the readings topic, and what came of it."""
         deadline = time.monotonic() + seconds
-        topics = self._settings.topics
-        chain: tuple[tuple[str, str, Callable[[], Mapping[int, int]]], ...] = (
-            (READINGS, topics.readings, lambda: ends),
-            (AGGREGATES_1M, topics.aggregates_1m, lambda: self._ends(topics.aggregates_1m)),
-            (AGGREGATES_1H, topics.aggregates_1h, lambda: self._ends(topics.aggregates_1h)),
-        )
-        return all(self._await_stage(stage, topic, wanted(), deadline) for stage, topic, wanted in chain)
+        return all(self._await_stage(stage, topic, wanted(), deadline) for stage, topic, wanted in self._chain(ends))
 
     def await_closed(
         self, minutes: Mapping[int, int], hours: Mapping[int, int], deadline: float, tick: Callable[[], bool]
@@ -74,39 +70,34 @@ class StageProgress:
                 return False
             time.sleep(POLL_SECONDS)
 
+    def _chain(self, ends: Mapping[int, int]) -> tuple[tuple[str, str, Callable[[], Mapping[int, int]]], ...]:
+        """The stages in their order: each one's topic, and up to where it must have stored it."""
+        topics = self._settings.topics
+        return (
+            (READINGS, topics.readings, lambda: ends),
+            (AGGREGATES_1M, topics.aggregates_1m, lambda: self._ends(AGGREGATES_1M, topics.aggregates_1m)),
+            (AGGREGATES_1H, topics.aggregates_1h, lambda: self._ends(AGGREGATES_1H, topics.aggregates_1h)),
+        )
+
+    def _stored(self, stage: str, topic: str) -> dict[int, int]:
+        return {number: found.stored for number, found in self._checkpoints(stage, topic).items()}
+
     def _await_stage(self, stage: str, topic: str, ends: Mapping[int, int], deadline: float) -> bool:
         while True:
-            stored = {number: found.stored for number, found in self._checkpoints(stage, topic).items()}
-            if _reached(stored, ends):
+            if _reached(self._stored(stage, topic), ends):
                 return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL_SECONDS)
 
     def _checkpoints(self, stage: str, topic: str) -> dict[int, Checkpoint]:
-        group: str = getattr(self._settings.groups, stage)
-        try:
-            wanted = [TopicPartition(topic, number) for number in self._partitions(topic)]
-            request = [ConsumerGroupTopicPartitions(group, wanted)]
-            answer = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)[group].result()
-        except KafkaException as error:
-            raise _unanswered(error, f"The checkpoints of {group}") from error
-        read = {found.partition: from_commit(found.offset, found.metadata) for found in answer.topic_partitions}
-        return {number: checkpoint for number, checkpoint in read.items() if checkpoint is not None}
+        return self._groups.checkpoints(self._group(stage), topic)
 
-    def _ends(self, topic: str) -> dict[int, int]:
-        """The end of each partition that holds anything."""
-        ends = {}
-        try:
-            for number in self._partitions(topic):
-                _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_SECONDS)
-                ends[number] = high
-        except KafkaException as error:
-            raise _unanswered(error, f"The end of {topic}") from error
-        return {number: high for number, high in ends.items() if high > 0}
+    def _ends(self, stage: str, topic: str) -> dict[int, int]:
+        return self._groups.ends(self._group(stage), topic)
 
-    def _partitions(self, topic: str) -> list[int]:
-        return list(self._consumer.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic].partitions)
+    def _group(self, stage: str) -> str:
+        return str(getattr(self._settings.groups, stage))
 
 
 def _watermarks(checkpoints: Mapping[int, Checkpoint]) -> dict[int, int]:
@@ -115,7 +106,3 @@ def _watermarks(checkpoints: Mapping[int, Checkpoint]) -> dict[int, int]:
 
 def _reached(found: Mapping[int, int], wanted: Mapping[int, int]) -> bool:
     return all(found.get(number, NO_WATERMARK) >= least for number, least in wanted.items())
-
-
-def _unanswered(error: KafkaException, what: str) -> TransientError:
-    return TransientError(f"{what} cannot be read: {error.args[0].str()}; see `weir status`.")
