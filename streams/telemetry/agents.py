@@ -18,21 +18,26 @@ from streams.engine.consumer import ConsumerOptions, consumer_config
 from streams.engine.garbage import collect_rarely
 from streams.engine.retrying import patiently
 from streams.engine.stage import Commit
+from streams.telemetry.dead_letter_sink import DEAD_LETTERS, Undecoded, dead_letters_stage
+from streams.telemetry.parity_watch import add_parity_watch
 from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline, TelemetryStage
 from weir.settings import Settings
 
 
 def add_agents(app: faust.App, settings: Settings) -> None:
-    """Put the three agents and the metadata timer on ``app``; nothing connects before the app starts."""
+    """Put the four agents and the metadata timer on ``app``; nothing connects before the app starts."""
     registry = Registry(settings.registry)
     topics, groups = settings.topics, settings.groups
     building = asyncio.Lock()
     built: list[Pipeline] = []
 
-    def channel(group: str, topic: str, record: str) -> BatchTopic:
+    def channel(group: str, topic: str, codec: Codec) -> BatchTopic:
         options = _consumer_options(settings)
         config = consumer_config(kafka_client_config(settings.kafka), group, options)
-        return BatchTopic.connect(app, topic, Codec(load_schema(record), registry), config, options)
+        return BatchTopic.connect(app, topic, codec, config, options)
+
+    def decoding(record: str) -> Codec:
+        return Codec(load_schema(record), registry)
 
     @patiently
     async def pipeline() -> Pipeline:
@@ -51,9 +56,13 @@ def add_agents(app: faust.App, settings: Settings) -> None:
                 await stage.process(block)
                 source.processed(block)
 
-    add(channel(groups.readings, topics.readings, "Reading"), READINGS, Pipeline.readings)
-    add(channel(groups.aggregates_1m, topics.aggregates_1m, "Aggregate"), AGGREGATES_1M, Pipeline.minutes)
-    add(channel(groups.aggregates_1h, topics.aggregates_1h, "Aggregate"), AGGREGATES_1H, Pipeline.hours)
+    readings = channel(groups.readings, topics.readings, decoding("Reading"))
+    add(readings, READINGS, Pipeline.readings)
+    add(channel(groups.aggregates_1m, topics.aggregates_1m, decoding("Aggregate")), AGGREGATES_1M, Pipeline.minutes)
+    add(channel(groups.aggregates_1h, topics.aggregates_1h, decoding("Aggregate")), AGGREGATES_1H, Pipeline.hours)
+    letters = channel(groups.dead_letters, topics.deadletters, Undecoded())
+    add(letters, DEAD_LETTERS, lambda _, commit: dead_letters_stage(settings, commit))
+    add_parity_watch(app, settings, lambda: readings.holds(0))
 
     @app.timer(settings.postgres.refresh_seconds)  # type: ignore[untyped-decorator]  # Faust's is
     async def follow_metadata() -> None:
