@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test soak check bench lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ demo: $(STAMP)  ## the main job on the embedded stack, about three minutes
 test: $(STAMP)  ## every test, on the embedded stack, which it starts and stops itself
 	@echo "Every test, on real servers of its own (WEIR_TEST_STACK=$${WEIR_TEST_STACK:-embedded}); up to ten minutes."
 	$(BIN)/python -m pytest --durations=10 $(ARGS)
+
+soak: $(STAMP)  ## every fault thirty times, about two hours; prints a table
+	$(BIN)/python -m tests.fault.soak $(ARGS)
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

@@ -52,6 +52,12 @@ class CpuMeter:
         """CPU seconds that a process, or :data:`MACHINE`, used between two times of ``time.time()``."""
         return self._at(name, end) - self._at(name, begin)
 
+    def others_share(self, begin: float, end: float) -> float:
+        """The part of the machine's CPU between two times that none of the watched processes used."""
+        watched = sum(self.cpu_seconds(name, begin, end) for name in self._used if name != MACHINE)
+        others = self.cpu_seconds(MACHINE, begin, end) - watched
+        return max(0.0, others / (end - begin) / (psutil.cpu_count() or 1))
+
     def peak_bytes(self, name: str) -> int:
         """The largest resident memory of a process since its start: the kernel's mark, or the largest sample."""
         return self._peak[name]

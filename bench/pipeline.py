@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from bench.backlog import fill
 from bench.ceiling import Ceiling
 from bench.dataset import Dataset, DatasetPlan
-from bench.harness import MACHINE, CpuMeter, read_metrics
+from bench.harness import CpuMeter, read_metrics
+from bench.stored import ask
 from bench.testbed import Testbed, fresh_namespace
 from connectors.postgres.devices import register
-from connectors.registry import Registry, value_subject
-from sinks.clickhouse.client import connect, translating
 from weir.errors import StackError
 from weir.settings import Settings
 from weir.stack.child import Child, last_lines
@@ -84,7 +81,7 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
         plan = shape.dataset()
         dataset = Dataset(plan)
         register(settings.postgres.dsn.get_secret_value(), "bench", "fleet", dataset.sensors())
-        fill(dataset, settings, _schema_id(settings), lambda count: report(f"producing {count:,} of {plan.readings:,}"))
+        fill(dataset, settings, lambda count: report(f"producing {count:,} of {plan.readings:,}"))
         report("reading the topic alone")
         ceiling = _ceiling(testbed, settings, plan.readings)
         report("starting the worker")
@@ -106,14 +103,6 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
         distinct=plan.distinct,
         stored=stored,
     )
-
-
-def _schema_id(settings: Settings) -> int:
-    with Registry(settings.registry) as registry:
-        latest = registry.latest(value_subject(settings.topics.readings))
-    if latest is None:
-        raise StackError(f"The registry lost the schema of {settings.topics.readings}; run the benchmark again.")
-    return latest.id
 
 
 def _ceiling(testbed: Testbed, settings: Settings, readings: int) -> Ceiling:
@@ -149,15 +138,12 @@ def _run_worker(testbed: Testbed, settings: Settings, readings: int, report: Rep
     try:
         with CpuMeter({"worker": child.pid, **testbed.pids()}) as meter:
             begin, end = _watch(child, settings, readings, report)
-        worker, clickhouse, broker, machine = (
-            meter.cpu_seconds(name, begin, end) for name in ("worker", "clickhouse", "kafka", MACHINE)
-        )
+        worker, clickhouse, broker = (meter.cpu_seconds(name, begin, end) for name in ("worker", "clickhouse", "kafka"))
         peak = meter.peak_bytes("worker")
     finally:
         child.request_stop()
         child.wait_stopped()
-    others = (machine - worker - clickhouse - broker) / (end - begin) / (psutil.cpu_count() or 1)
-    return _Cost(end - begin, worker, clickhouse, broker, max(0.0, others), peak)
+    return _Cost(end - begin, worker, clickhouse, broker, meter.others_share(begin, end), peak)
 
 
 def _watch(child: Child, settings: Settings, readings: int, report: Report) -> tuple[float, float]:
@@ -185,9 +171,5 @@ def _watch(child: Child, settings: Settings, readings: int, report: Report) -> t
 
 
 def _stored(settings: Settings) -> int:
-    client = connect(settings.clickhouse)
-    try:
-        with translating(settings.clickhouse):
-            return int(str(client.command("SELECT count() FROM readings")))
-    finally:
-        client.close()
+    ((stored,),) = ask(settings, "SELECT count() FROM readings")
+    return int(stored)

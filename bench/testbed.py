@@ -25,7 +25,7 @@ from weir.settings import Settings, load_settings
 from weir.stack.child import Child, Command
 from weir.stack.console import StartView
 from weir.stack.downloads import ensure_artifacts
-from weir.stack.endpoints import child_environment, every_address, write_settings
+from weir.stack.endpoints import SESSION_SECONDS, child_environment, every_address, write_settings
 from weir.stack.extra import require_extra
 from weir.stack.parts.part import python
 from weir.stack.plan import PARTS, StackPlan
@@ -51,14 +51,16 @@ class Testbed:
         return {child.name: child.pid for child in children if child.name in SERVERS}
 
     def settings(self, namespace: str) -> Settings:
-        """Settings that lead to this stack and to databases named like ``namespace``.
+        """Settings that lead to this stack and to databases named like ``namespace``; the session is a stack's own.
 
         Everything else is as the environment says, so ``WEIR_STREAM__FETCH_MESSAGES=10000 weir bench …`` measures that.
         """
         address = every_address(self.plan)
         database = namespace.replace("-", "_")
         dsn = address["postgres"].rsplit("/", 1)[0]
+        session = os.environ.get("WEIR_STREAM__SESSION_TIMEOUT_SECONDS", SESSION_SECONDS)
         return load_settings(
+            stream={"session_timeout_seconds": session},
             namespace=namespace,
             kafka={"bootstrap_servers": address["kafka"]},
             registry={"url": address["registry"]},
@@ -75,6 +77,8 @@ class Testbed:
             "WEIR_POSTGRES__DSN": settings.postgres.dsn.get_secret_value(),
             "WEIR_CLICKHOUSE__DATABASE": settings.clickhouse.database,
             "WEIR_WORKER__DATA_DIR": str(settings.worker.data_dir),
+            # checks of stored windows would fall into one run and not into the next, and count as queries
+            "WEIR_PARITY__INTERVAL_SECONDS": os.environ.get("WEIR_PARITY__INTERVAL_SECONDS", "0"),
             "POLARS_MAX_THREADS": "1",  # as `weir worker` sets it; read when Polars is imported
         }
         return Child(name, Command(python("-m", *arguments)), environment, self.plan.log_file(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from sinks.clickhouse.client import connect
 from tests.free_ports import free_port
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment, settings_from
 from tests.waiting import wait_until
-from tests.worker_process import WorkerProcess
+from tests.worker_process import WORKER, WorkerProcess
 from weir.cli.migrate import migrate
 from weir.settings import Settings
 
@@ -62,12 +62,12 @@ class World:
         """The first column of the first row."""
         return self.query(statement, **parameters)[0][0]
 
-    def start_worker(self, *, ready: bool = True, **variables: str) -> WorkerProcess:
+    def start_worker(self, *, ready: bool = True, module: Sequence[str] = WORKER, **variables: str) -> WorkerProcess:
         """Start one more worker as a process; waits until it reads, unless ``ready`` is false."""
         number = len(self.workers) + 1
         port = self.settings.worker.web_port if number == 1 else free_port()
         own = {"WEIR_WORKER__WEB_PORT": str(port), "WEIR_WORKER__DATA_DIR": str(self.folder / f"worker-{number}")}
-        worker = WorkerProcess(number, port, self.environment | own | variables, self.folder)
+        worker = WorkerProcess(number, port, self.environment | own | variables, self.folder, module)
         self.workers.append(worker)
         if ready:
             worker.wait_ready()
@@ -139,7 +139,7 @@ def _drop_postgres(settings: Settings) -> None:
 
 
 def _drop_topics(settings: Settings) -> None:
-    admin = AdminClient(kafka_client_config(settings.kafka))
+    admin = AdminClient(kafka_client_config(settings.kafka) | {"log_level": 0})
     prefix = f"{settings.namespace}."
     topics = [name for name in admin.list_topics(timeout=10.0).topics if name.startswith(prefix)]
     for gone in admin.delete_topics(topics).values() if topics else []:

@@ -10,33 +10,32 @@ token, so ClickHouse drops them if they were there; rows below ``stored`` only r
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from confluent_kafka import TopicPartition
 
+from streams.engine.recount import NOTHING_KEPT, Kept
 from streams.engine.refusals import NO_REFUSALS, Refusals
 
 NO_WATERMARK: Final = -(2**62)
 """Event time (ms) before every reading: no window is closed yet."""
 
-MIXED: Final = -1
-"""Context of offsets that were judged under more than one."""
-
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """Progress of one partition; every offset is the *next* one, times are event-time milliseconds.
 
-    ``replay <= stored <= planned`` always holds. ``context`` is what everything from ``replay`` on was judged under
-    (the version of the metadata, say), :data:`MIXED` when that changed; ``refusals`` counts up to ``stored``.
+    ``replay <= stored <= planned`` always holds. ``kept`` counts the rows from ``replay`` to ``stored``,
+    ``kept_planned`` those from there to ``planned``; ``refusals`` is what was refused up to ``stored``.
     """
 
     replay: int
     stored: int
     planned: int
     watermark: int = NO_WATERMARK
-    context: int = 0
     refusals: Refusals = NO_REFUSALS
+    kept: Kept = NOTHING_KEPT
+    kept_planned: Kept = NOTHING_KEPT
 
     def __post_init__(self) -> None:
         """Refuse an order that no crash could explain."""
@@ -44,24 +43,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
             raise ValueError(f"replay <= stored <= planned does not hold in {self!r}")
 
 
-class Kept(NamedTuple):
-    """Which offsets of a block have a row: how many, and the sum of those offsets."""
-
-    rows: int
-    offset_sum: int
-
-    def __str__(self) -> str:
-        """Both numbers, as a part of a token."""
-        return f"{self.rows}of{self.offset_sum}"
-
-
 class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
     v: int
     stored: int
     planned: int
     watermark: int
-    context: int = 0
     refusals: Refusals = NO_REFUSALS
+    kept: Kept = NOTHING_KEPT
+    kept_planned: Kept = NOTHING_KEPT
 
 
 _decoder = msgspec.json.Decoder(_Metadata)
@@ -75,8 +64,9 @@ def to_commit(topic: str, partition: int, checkpoint: Checkpoint) -> TopicPartit
         checkpoint.stored,
         checkpoint.planned,
         checkpoint.watermark,
-        checkpoint.context,
         checkpoint.refusals,
+        checkpoint.kept,
+        checkpoint.kept_planned,
     )
     return TopicPartition(topic, partition, checkpoint.replay, metadata=msgspec.json.encode(metadata).decode())
 
@@ -96,7 +86,9 @@ def from_commit(offset: int, metadata: str | None) -> Checkpoint | None:
         read = _decoder.decode(metadata)
         if read.v != _VERSION:
             return plain
-        return Checkpoint(offset, read.stored, read.planned, read.watermark, read.context, read.refusals)
+        return Checkpoint(
+            offset, read.stored, read.planned, read.watermark, read.refusals, read.kept, read.kept_planned
+        )
     except (msgspec.DecodeError, ValueError):
         return plain
 

@@ -293,8 +293,7 @@ class ConsumerThread(threading.Thread):
             self._fresh.add(lease.partition)
             self._last_message[lease.partition] = time.monotonic()
         consumer.incremental_assign([_start(lease) for lease in leases])
-        if self._paused:
-            consumer.pause(partitions)
+        self._pause_or_resume(consumer, partitions)
         logger.info("%s: assigned %s", self.topic, sorted(lease.partition for lease in leases))
 
     def _begin_again(self, consumer: Consumer) -> None:
@@ -317,8 +316,7 @@ class ConsumerThread(threading.Thread):
                 self._leases[found.partition] = lease
                 consumer.incremental_unassign([TopicPartition(found.topic, found.partition)])
                 consumer.incremental_assign([_start(lease)])
-                if self._paused:
-                    consumer.pause([TopicPartition(found.topic, found.partition)])
+                self._pause_or_resume(consumer, [TopicPartition(found.topic, found.partition)])
                 logger.info("%s: reading partition %d again from its checkpoint", self.topic, found.partition)
 
     def _hold_requested(self, consumer: Consumer) -> None:
@@ -339,8 +337,14 @@ class ConsumerThread(threading.Thread):
                 lease.held, lease.position, lease.pass_ = False, offset, lease.pass_ + 1
                 self._last_message[lease.partition] = time.monotonic()
                 consumer.incremental_assign([TopicPartition(lease.topic, lease.partition, offset)])
-                if self._paused:
-                    consumer.pause([place])
+                self._pause_or_resume(consumer, [place])
+
+    def _pause_or_resume(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Partitions just assigned do as the others do: a pause outlives the assignment it was made in."""
+        if self._paused:
+            consumer.pause(partitions)
+        else:
+            consumer.resume(partitions)
 
     def _on_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Drop revoked or lost partitions: their next owner rebuilds the windows by replay."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +12,10 @@ import numpy.typing as npt
 import polars as pl
 from msgspec.structs import replace
 
-from streams.engine.checkpoint import MIXED, Checkpoint, Kept
+from streams.engine.checkpoint import Checkpoint
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
+from streams.engine.recount import NOTHING_KEPT, UNSURE, Kept, KeptSince, kept_of
 from streams.engine.refusals import RefusalLimit, Refusals
 from streams.engine.watermark import Int64s, Watermark
 from streams.engine.windows import ClosedWindow, TumblingWindows, window_starts
@@ -49,6 +52,10 @@ class Doubtful(NamedTuple):
     offsets: Int64s
     ts: Int64s
 
+    def keep(self, rows: npt.NDArray[np.bool_]) -> Doubtful:
+        """Those where ``rows`` is true."""
+        return Doubtful(self.offsets[rows], self.ts[rows])
+
     def split(self, offset: int) -> tuple[Doubtful, Doubtful]:
         """Those below ``offset``, and the others."""
         at = int(np.searchsorted(self.offsets, offset))
@@ -63,15 +70,13 @@ class Outcome:
     """What an agent made of one block: rows for the sink, points for the windows, records it refused.
 
     ``rows`` are the sink table's columns, ``offsets`` the same rows', ascending. ``points`` is ``None`` where nothing
-    is windowed. ``context`` numbers what the records were judged under, 0 where nothing can change; ``doubtful`` names
-    records that were refused, and might not have been in another context.
+    is windowed. ``doubtful`` names records that were refused and may have been stored by an earlier judgement.
     """
 
     rows: pl.DataFrame
     offsets: Int64s
     points: Points | None
     dead_letters: list[DeadLetter]
-    context: int = 0
     doubtful: Doubtful = field(default_factory=lambda: Doubtful(_NONE, _NONE))
 
     def split(self, offset: int) -> tuple[Outcome, Outcome]:
@@ -82,8 +87,8 @@ class Outcome:
         letters_below = [letter for letter in self.dead_letters if letter.offset < offset]
         letters_above = [letter for letter in self.dead_letters if letter.offset >= offset]
         return (
-            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, self.context, doubtful_below),
-            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, self.context, doubtful_above),
+            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, doubtful_below),
+            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, doubtful_above),
         )
 
 
@@ -99,18 +104,63 @@ class Part(NamedTuple):
 class Pending:
     """What one flush takes of a partition: rows from offset ``first`` up to, not including, ``end``.
 
-    ``late`` names the closed windows (``series``, ``start``) to compute again, ``watermark`` the event time up to which
-    windows close with this flush.
+    ``kept`` names its rows, ``kept_again`` is what a replay must count to be sure that it judges the same. ``late``
+    names the closed windows (``series``, ``start``) to compute again, ``watermark`` the event time up to which windows
+    close.
     """
 
     first: int
     end: int
     rows: list[pl.DataFrame]
     kept: Kept
+    kept_again: Kept
     dead_letters: list[DeadLetter]
     late: list[pl.DataFrame]
     watermark: int
     refusals: Refusals
+
+
+class _Piece:
+    """One part of the log, waiting for a flush; ``watermark`` and ``refusals`` as they stood at its end."""
+
+    __slots__ = ("end", "fresh", "kept", "late", "refusals", "size", "watermark")
+
+    def __init__(
+        self, end: int, fresh: Outcome, kept: Kept, late: pl.DataFrame | None, watermark: int, refusals: Refusals
+    ) -> None:
+        self.end, self.fresh, self.kept, self.late = end, fresh, kept, late
+        self.watermark, self.refusals = watermark, refusals
+        self.size = int(fresh.rows.estimated_size())
+
+
+class Recount:
+    """Counts what is kept of a range that was judged before, and names what is in doubt when that differs."""
+
+    def __init__(self, expected: Kept | None) -> None:
+        """``expected`` is the earlier count; None when nothing was judged before, and nothing is counted then."""
+        self._expected = expected
+        self._kept = NOTHING_KEPT
+        self._touched: list[Doubtful] = []
+
+    def add(self, judged: Outcome, starts: Int64s) -> None:
+        """Count a part of the range; ``starts`` are the windows of its points."""
+        if self._expected is None:
+            return
+        self._kept = self._kept.and_(kept_of(judged.offsets))
+        distinct = np.unique(starts)
+        first = int(judged.offsets[0]) if len(judged.offsets) else 0
+        self._touched += [Doubtful(np.full(len(distinct), first), distinct), judged.doubtful]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the range was judged otherwise before."""
+        return self._expected is not None and self._expected != self._kept
+
+    def doubtful(self, size_ms: int) -> Doubtful:
+        """The begins of all windows that may not hold what is stored, each with the first offset it needs."""
+        offsets = np.concatenate([_NONE, *(each.offsets for each in self._touched)])
+        ts = np.concatenate([_NONE, *(each.ts for each in self._touched)])
+        return Doubtful(offsets, window_starts(ts, size_ms))
 
 
 class PartitionState:
@@ -134,14 +184,14 @@ class PartitionState:
         self.published = begin.watermark
         self._rebuilding_from: int | None = begin.replay if begin.replay < begin.stored else None
         self._begin = begin
-        self._contexts: list[tuple[int, int]] = []
+        self._kept_since = KeptSince()
+        self._judged_anew = Recount(begin.kept if begin.replay < begin.stored else None)
+        self._planned_anew = Recount(begin.kept_planned if begin.stored < begin.planned else None)
+        self._planned_unsure = False
         self._refusals = self._refusals_stored = begin.refusals
-        self._committed = replace(begin, planned=begin.stored)
-        self.pending_bytes = 0
-        self._kept = Kept(0, 0)
-        self._rows: list[pl.DataFrame] = []
-        self._dead_letters: list[DeadLetter] = []
-        self._late: list[pl.DataFrame] = []
+        self._committed = _as_committed(begin)
+        self.behind = False
+        self._pieces: deque[_Piece] = deque()
 
     # -- taking in -----------------------------------------------------------------------------------------------
 
@@ -149,6 +199,11 @@ class PartitionState:
     def pending_offsets(self) -> int:
         """Offsets taken in and not yet part of a flush."""
         return self.end - self.taken
+
+    @property
+    def pending_bytes(self) -> int:
+        """The size of their rows."""
+        return sum(piece.size for piece in self._pieces)
 
     def reaches_over_cut(self, end: int) -> bool:
         """Whether a block that ends at ``end`` goes beyond the block that was planned before a crash."""
@@ -159,26 +214,22 @@ class PartitionState:
 
         Raises :class:`~streams.engine.refusals.RefusalLimitError` when it refuses too much; then nothing was taken in.
         """
-        begin, end = part.begin, part.end
-        fresh = outcome if begin >= self.stored else outcome.split(self.stored)[1]
+        below, fresh = outcome.split(self.stored) if part.begin < self.stored else (None, outcome)
         refusals = self._refused(fresh, part, limit)
-        trusted = self._judge_context(outcome.context, begin)
-        if outcome.points is not None and self.windows is not None:
-            if not trusted:
-                self._distrust(self.windows, outcome.doubtful)
-            replayed, new = outcome.points.split(self.stored)
-            self._rebuild(self.windows, replayed, trusted)
-            self._observe(self.windows, new, trusted)
-        if end >= self.stored:
-            self._rebuilding_from = None
-        if end <= self.stored:
+        if below is not None:
+            self._rebuild(below, part)
+        if part.end >= self.stored:
+            self._rebuilt()
+        if part.end <= self.stored:
             return
+        late = self._observe(fresh)
+        kept = kept_of(fresh.offsets)
+        self._kept_since.add(max(part.begin, self.stored), part.end, kept)
         self._refusals = refusals
-        self._rows.append(fresh.rows)
-        self._kept = Kept(self._kept.rows + len(fresh.offsets), self._kept.offset_sum + int(fresh.offsets.sum()))
-        self.pending_bytes += int(fresh.rows.estimated_size())
-        self._dead_letters += fresh.dead_letters
-        self.end = max(self.end, end)
+        self._pieces.append(_Piece(part.end, fresh, kept, late, self.watermark.value, refusals))
+        self.end = max(self.end, part.end)
+        if self.end >= self.cut:
+            self._replanned()
 
     def _refused(self, fresh: Outcome, part: Part, limit: RefusalLimit) -> Refusals:
         if part.end <= self.stored or not (len(fresh.offsets) or fresh.dead_letters):
@@ -188,60 +239,74 @@ class PartitionState:
         after.check(limit, longest, str(self.lease))
         return after
 
-    def _judge_context(self, context: int, begin: int) -> bool:
-        """Remember what is judged under ``context`` from offset ``begin`` on; say whether that agrees with the sink.
-
-        What may be there already, up to the end of the planned block, was judged under the checkpoint's context.
-        """
-        trusted = context == self._begin.context or begin >= self._begin.planned
-        holds = context if trusted else MIXED
-        if not self._contexts or self._contexts[-1][1] != holds:
-            self._contexts.append((begin, holds))
-        return trusted
-
     def silent(self, event_time: int | None) -> None:
-        """Nothing is left to read: end a planned block whose tail the log no longer has, move the watermark."""
+        """Nothing is left to read: end what was to be read again and the log no longer has, move the watermark."""
+        self._rebuilt()
         if self.stored < self.cut:
             self.end = max(self.end, self.cut)
+            self._replanned()
         if event_time is not None:
             self.watermark.advance(event_time)
 
-    def _distrust(self, windows: TumblingWindows, doubtful: Doubtful) -> None:
-        """Close the windows of records from storage that are refused now and may be stored.
-
-        Of those in the planned block, windows that were closed at the checkpoint, too: their correction may have been
-        under way.
-        """
-        starts = window_starts(doubtful.ts, windows.size_ms)
-        unsettled = (doubtful.offsets >= self.stored) | (starts + windows.size_ms > self.published)
-        windows.distrust(starts[unsettled], doubtful.offsets[unsettled])
-
-    def _observe(self, windows: TumblingWindows, points: Points, trusted: bool) -> None:
+    def _observe(self, fresh: Outcome) -> pl.DataFrame | None:
+        """Put new points into their windows; name the closed windows (series, start) that some belong to."""
+        points, windows = fresh.points, self.windows
+        if points is None or windows is None:
+            return None
         ts = points.frame["ts"].to_numpy()
         starts = window_starts(ts, windows.size_ms)
+        self._planned_anew.add(fresh, starts)
         late = self.watermark.observe(ts, points.append_ts, starts + windows.size_ms)
-        if late.any():
-            self._late.append(
-                pl.DataFrame({"series": points.frame["series"].to_numpy()[late], "start": starts[late]}).unique()
-            )
-            points, starts = points.keep(~late), starts[~late]
-        windows.add(points.frame, starts, points.offsets, trusted=trusted)
+        if not late.any():
+            windows.add(points.frame, starts, points.offsets)
+            return None
+        kept = points.keep(~late)
+        windows.add(kept.frame, starts[~late], kept.offsets)
+        return pl.DataFrame({"series": points.frame["series"].to_numpy()[late], "start": starts[late]}).unique()
 
-    def _rebuild(self, windows: TumblingWindows, points: Points, trusted: bool) -> None:
+    def _rebuild(self, stored: Outcome, part: Part) -> None:
         """Put stored points back into the windows that were open at the checkpoint; all others were published."""
+        self._kept_since.add(part.begin, min(part.end, self.stored), kept_of(stored.offsets))
+        points, windows = stored.points, self.windows
+        if points is None or windows is None:
+            return
         ts = points.frame["ts"].to_numpy()
         starts = window_starts(ts, windows.size_ms)
         self.watermark.observe(ts, points.append_ts, starts + windows.size_ms)
         needed = starts + windows.size_ms > self.published
+        self._judged_anew.add(stored, starts[needed])
         kept = points.keep(needed)
-        windows.add(kept.frame, starts[needed], kept.offsets, trusted=trusted)
+        windows.add(kept.frame, starts[needed], kept.offsets)
+
+    def _rebuilt(self) -> None:
+        """Everything below ``stored`` was read again; if it was judged otherwise, do not trust what it gave."""
+        self._rebuilding_from = None
+        if self.windows is not None and self._judged_anew.differs:
+            doubtful = self._judged_anew.doubtful(self.windows.size_ms)
+            ends = doubtful.ts + self.windows.size_ms
+            still_open = doubtful.keep(ends > self.published)
+            self.windows.distrust(still_open.ts, still_open.offsets)
+            self._kept_since.doubt()
+        self._judged_anew = Recount(None)
+
+    def _replanned(self) -> None:
+        """The planned block is whole again; if it was judged otherwise, do not trust the windows it touched.
+
+        Also those that were closed at the checkpoint: a correction may have been under way.
+        """
+        if self.windows is not None and self._planned_anew.differs:
+            doubtful = self._planned_anew.doubtful(self.windows.size_ms)
+            self.windows.distrust(doubtful.ts, doubtful.offsets)
+            self._kept_since.doubt()
+            self._planned_unsure = True
+        self._planned_anew = Recount(None)
 
     # -- flushing ------------------------------------------------------------------------------------------------
 
     @property
     def flushable(self) -> bool:
         """Whether a flush would change anything and may begin: not before a planned block is complete."""
-        if self.stored < self.cut and self.end < self.cut:
+        if self._rebuilding_from is not None or self.stored < self.cut and self.end < self.cut:
             return False
         return self.end > self.taken or self.checkpoint() != self._committed or self._may_close
 
@@ -249,41 +314,45 @@ class PartitionState:
     def _may_close(self) -> bool:
         return self.windows is not None and self.watermark.value > self.published
 
-    def checkpoint(self, planned: int | None = None) -> Checkpoint:
-        """The checkpoint to commit now, with the end of the block that is about to be inserted."""
+    def checkpoint(self, planned: Pending | None = None) -> Checkpoint:
+        """The checkpoint to commit now, with the block that is about to be inserted."""
         needed = (self.windows.first_offset if self.windows is not None else None, self._rebuilding_from, self.stored)
-        replay = min(offset for offset in needed if offset is not None)
+        replay, kept = self._kept_since.between(min(at for at in needed if at is not None), self.stored)
         return Checkpoint(
             replay,
             self.stored,
-            self.stored if planned is None else planned,
+            self.stored if planned is None else planned.end,
             self.published,
-            self._context_from(replay),
             self._refusals_stored,
+            kept,
+            NOTHING_KEPT if planned is None else planned.kept_again,
         )
 
-    def _context_from(self, replay: int) -> int:
-        """The context of everything from ``replay`` on."""
-        while len(self._contexts) > 1 and self._contexts[1][0] <= replay:
-            del self._contexts[0]
-        if not self._contexts:
-            return self._begin.context
-        return self._contexts[0][1] if len(self._contexts) == 1 else MIXED
+    def take(self, most_rows: int | None = None) -> Pending:
+        """Hand over what is pending to a flush; with ``most_rows``, as many parts as have no more, but at least one.
 
-    def take(self) -> Pending:
-        """Hand over what is pending to a flush."""
+        A planned block is handed over whole.
+        """
+        most_rows = None if self.stored < self.cut else most_rows
+        pieces: list[_Piece] = []
+        rows = 0
+        while self._pieces and (not pieces or most_rows is None or rows + len(self._pieces[0].fresh.rows) <= most_rows):
+            pieces.append(self._pieces.popleft())
+            rows += len(pieces[-1].fresh.rows)
+        last = pieces[-1] if self._pieces else None
+        kept = reduce(Kept.and_, (piece.kept for piece in pieces), NOTHING_KEPT)
         pending = Pending(
             self.taken,
-            self.end,
-            self._rows,
-            self._kept,
-            self._dead_letters,
-            self._late,
-            self.watermark.value,
-            self._refusals,
+            self.end if last is None else last.end,
+            [piece.fresh.rows for piece in pieces],
+            kept,
+            UNSURE if self._planned_unsure else kept,
+            [letter for piece in pieces for letter in piece.fresh.dead_letters],
+            [piece.late for piece in pieces if piece.late is not None],
+            self.watermark.value if last is None else last.watermark,
+            self._refusals if last is None else last.refusals,
         )
-        self._rows, self._kept, self._dead_letters, self._late = [], Kept(0, 0), [], []
-        self.taken, self.pending_bytes = self.end, 0
+        self.taken, self._planned_unsure = pending.end, False
         return pending
 
     def close(self, watermark: int) -> list[ClosedWindow]:
@@ -292,10 +361,15 @@ class PartitionState:
 
     def committed(self, checkpoint: Checkpoint) -> None:
         """The broker has this checkpoint."""
-        self._committed = replace(checkpoint, planned=checkpoint.stored)
+        self._committed = _as_committed(checkpoint)
 
     def flushed(self, pending: Pending) -> None:
         """The sink has the rows of ``pending``, and what it closed is published."""
         self.stored = pending.end
         self.published = max(self.published, pending.watermark)
         self._refusals_stored = pending.refusals
+
+
+def _as_committed(checkpoint: Checkpoint) -> Checkpoint:
+    """What a checkpoint without a plan is compared with."""
+    return replace(checkpoint, planned=checkpoint.stored, kept_planned=NOTHING_KEPT)

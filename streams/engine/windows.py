@@ -25,7 +25,7 @@ def window_starts(ts: Int64s, size_ms: int) -> Int64s:
 class ClosedWindow(NamedTuple):
     """A window that begins at ``start`` (ms) and will get no more points.
 
-    One that is not ``trusted`` holds points that were judged anew after a crash and may differ from what is stored.
+    One that is not ``trusted`` has points that were judged otherwise before a crash, so what is stored of it differs.
     """
 
     start: int
@@ -62,7 +62,7 @@ class TumblingWindows:
         """The smallest offset that an open window needs: where a replay must begin."""
         return min((window.first_offset for window in self._open.values()), default=None)
 
-    def add(self, points: pl.DataFrame, starts: Int64s, offsets: Int64s, *, trusted: bool = True) -> None:
+    def add(self, points: pl.DataFrame, starts: Int64s, offsets: Int64s) -> None:
         """Put points (columns ``series``, ``ts`` and the reducer's) into the windows that begin at ``starts``.
 
         ``offsets`` are the points' Kafka offsets in ascending order.
@@ -72,27 +72,25 @@ class TumblingWindows:
         first = int(starts.min())
         span = int(starts.max() - first) // self.size_ms
         if span == 0:
-            self._append(first, points, int(offsets[0]), trusted)
+            self._append(first, points, int(offsets[0]))
             return
         slot = (starts - first) // self.size_ms
         for number in np.unique(slot) if span > 4096 else np.flatnonzero(np.bincount(slot)):
             rows = np.flatnonzero(slot == number)
-            self._append(first + int(number) * self.size_ms, points[rows], int(offsets[rows[0]]), trusted)
+            self._append(first + int(number) * self.size_ms, points[rows], int(offsets[rows[0]]))
 
     def distrust(self, starts: Int64s, offsets: Int64s) -> None:
-        """The windows that begin at ``starts`` may have had points, of these ascending offsets, that are not told."""
-        distinct, first = np.unique(starts, return_index=True)
-        for start, offset in zip(distinct.tolist(), offsets[first].tolist(), strict=True):
+        """The windows that begin at ``starts`` may not hold what is stored of them, from these offsets on."""
+        for start, offset in zip(starts.tolist(), offsets.tolist(), strict=True):
             window = self._open.setdefault(start, _Open(offset))
             window.first_offset = min(window.first_offset, offset)
             window.trusted = False
 
-    def _append(self, start: int, chunk: pl.DataFrame, offset: int, trusted: bool) -> None:
+    def _append(self, start: int, chunk: pl.DataFrame, offset: int) -> None:
         window = self._open.get(start)
         if window is None:
             window = self._open[start] = _Open(offset)
         window.first_offset = min(window.first_offset, offset)
-        window.trusted = window.trusted and trusted
         window.chunks.append(chunk)
 
     def close(self, watermark: int) -> list[ClosedWindow]:

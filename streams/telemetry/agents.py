@@ -47,11 +47,16 @@ def add_agents(app: faust.App, settings: Settings) -> None:
                 collect_rarely()
         return built[0]
 
+    async def crash_when_it_fails(stage: TelemetryStage) -> None:
+        """At once, not with the next block: there may be none."""
+        await app.crash(await stage.failed())
+
     def add(source: BatchTopic, name: str, make: Callable[[Pipeline, Commit], TelemetryStage]) -> None:
         @app.agent(source, name=name)
         async def store(blocks: StreamT[Block]) -> None:
             stage = make(await pipeline(), source.commit)
             source.before_leaving(stage.stop)
+            app.loop.create_task(crash_when_it_fails(stage))
             async for block in blocks:
                 await stage.process(block)
                 source.processed(block)

@@ -45,7 +45,7 @@ class DeadLettersStage:
     def __init__(self, stage: Stage) -> None:
         """Store through ``stage``."""
         self._stage = stage
-        self.stop = stage.stop
+        self.stop, self.failed = stage.stop, stage.failed
 
     async def process(self, block: Block) -> None:
         """Store one block."""

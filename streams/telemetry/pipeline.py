@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -36,14 +36,12 @@ from streams.telemetry.enrich import TIME, gather, points_of, raw_rows
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
-from streams.telemetry.validate import REASONS, explain, judge, revocable
+from streams.telemetry.validate import REASONS, Verdicts, explain, judge
 from weir.errors import ConfigError
 from weir.settings import Settings
 
 LABELS = ("unit", "fw_ver", "source", "quality")
 """Columns of the tables whose texts come from devices, few of them different."""
-
-NOTHING = np.empty(0, dtype=np.int64)
 
 READINGS, AGGREGATES_1M, AGGREGATES_1H = "readings", "aggregates_1m", "aggregates_1h"
 
@@ -53,6 +51,9 @@ class TelemetryStage(Protocol):
 
     async def process(self, block: Block) -> None:
         """Store one block; raises whatever must crash the worker."""
+
+    async def failed(self) -> BaseException:
+        """Wait until storing fails, and give what it failed with."""
 
     async def stop(self) -> None:
         """Store what is pending, as far as it is still ours."""
@@ -66,7 +67,7 @@ class ReadingsStage:
         self._series = series
         self._metadata = metadata
         self._stage = stage
-        self.stop = stage.stop
+        self.stop, self.failed = stage.stop, stage.failed
         self._skew_ms = _ms(settings.stream.future_skew_seconds)
         self._behind_clock_ms = _ms(settings.stream.lateness_seconds + settings.stream.idle_seconds)
 
@@ -85,18 +86,26 @@ class ReadingsStage:
         frame, offsets, append_ts = block.frame, block.offsets, block.append_ts
         verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms)
         letters = undecodable(block, READINGS)
-        doubtful = Doubtful(NOTHING, NOTHING)
+        doubtful = self._doubtful(block, verdicts)
         if verdicts.any():
             letters += self._refused(block, codes, verdicts)
-            revoked = revocable(frame, verdicts, append_ts + self._skew_ms)
-            doubtful = Doubtful(offsets[revoked], frame["ts"].to_numpy()[revoked])
             kept = np.flatnonzero(verdicts == 0)
             frame, codes, offsets, append_ts = frame[kept], codes[kept], offsets[kept], append_ts[kept]
         rows = raw_rows(frame, gather(self._series.dims, codes), offsets, append_ts, block.lease.partition)
         points = points_of(frame, codes, offsets, append_ts)
-        return Outcome(rows, offsets, points, letters, self._series.registered.version, doubtful)
+        return Outcome(rows, offsets, points, letters, doubtful)
 
-    def _refused(self, block: Block, codes: Codes, verdicts: np.ndarray[Any, np.dtype[np.int8]]) -> list[DeadLetter]:
+    def _doubtful(self, block: Block, verdicts: Verdicts) -> Doubtful:
+        """What an earlier version, or other metadata, may have stored; of undecodable bytes the time of arrival."""
+        ts = block.frame["ts"].to_numpy()
+        rows = np.flatnonzero((verdicts != 0) & (ts <= block.append_ts + self._skew_ms))
+        broken = [block.messages[each.index] for each in block.rejected]
+        offsets = np.concatenate((block.offsets[rows], np.array([each.offset() for each in broken], np.int64)))
+        times = np.concatenate((ts[rows], np.array([each.timestamp()[1] for each in broken], np.int64)))
+        order = np.argsort(offsets)
+        return Doubtful(offsets[order], times[order])
+
+    def _refused(self, block: Block, codes: Codes, verdicts: Verdicts) -> list[DeadLetter]:
         rows = np.flatnonzero(verdicts)
         details = explain(block.frame, rows, verdicts, block.append_ts)
         orgs = self._series.dims["org_id"]
@@ -121,7 +130,7 @@ class MinutesStage:
         self._index = index
         self._upstream = upstream
         self._stage = stage
-        self.stop = stage.stop
+        self.stop, self.failed = stage.stop, stage.failed
 
     async def process(self, block: Block) -> None:
         """Store one block; a silent partition's watermark follows the stage before."""
@@ -152,7 +161,7 @@ class HoursStage:
         """Store through ``stage``."""
         self._retention = retention
         self._stage = stage
-        self.stop = stage.stop
+        self.stop, self.failed = stage.stop, stage.failed
 
     async def process(self, block: Block) -> None:
         """Store one block."""

@@ -129,7 +129,7 @@ class _Rollup(ABC):
         """Columns device_id, sensor; the row number is the code of the series."""
 
     @abstractmethod
-    def close_stored(self, start: int, partition: int) -> Closing:
+    def close_stored(self, start: int, points: pl.DataFrame | None, partition: int) -> Closing:
         """The same as :meth:`close`, from what is stored of ``partition``."""
 
     @abstractmethod
@@ -160,7 +160,7 @@ class MinuteRollup(_Rollup):
         self._series = series
         self._stored = stored
 
-    def close_stored(self, start: int, partition: int) -> Closing:
+    def close_stored(self, start: int, points: pl.DataFrame | None, partition: int) -> Closing:
         """Reduce what is stored of the window, with the dimensions it was stored with."""
         points = self._stored.readings_of_partition(partition, start, start + self.size_ms)
         if not len(points):
@@ -206,9 +206,12 @@ class HourRollup(_Rollup):
     def _names(self) -> pl.DataFrame:
         return self._index.names
 
-    def close_stored(self, start: int, partition: int) -> Closing:
-        """Never asked for: nothing judges aggregates, so no other judgement can come."""
-        raise RuntimeError(f"the hour {start} of partition {partition} was distrusted")
+    def close_stored(self, start: int, points: pl.DataFrame | None, partition: int) -> Closing:
+        """Reduce what is stored of the series at hand: nothing judges aggregates, so no others were stored."""
+        if points is None:
+            return Closing(pl.DataFrame(), NO_CONFLICTS)
+        series = points.select("series").unique()
+        return self.recompute(series.with_columns(start=pl.lit(start, pl.Int64)), since=0)
 
     def _reduce(self, points: pl.DataFrame) -> Reduction:
         return Reduction(merge_aggregates(points), np.empty(0, dtype=np.intp))

@@ -51,9 +51,6 @@ REASONS: Final = (
 )
 """The verdict's number is its place here; of several that hold, the lowest is given."""
 
-BY_METADATA: Final = tuple(map(REASONS.index, ("unknown_device", "unknown_sensor", "too_old", "out_of_bounds")))
-"""Verdicts that depend on what is registered."""
-
 Verdicts = npt.NDArray[np.int8]
 
 
@@ -81,12 +78,6 @@ def judge(frame: pl.DataFrame, codes: Codes, append_ts: Int64s, series: ActiveSe
     if not known.all():
         _mark_unregistered(verdicts, frame, known, series)
     return verdicts
-
-
-def revocable(frame: pl.DataFrame, verdicts: Verdicts, latest_ts: Int64s) -> npt.NDArray[np.bool_]:
-    """Say of each reading whether it was refused and other metadata might let it in; none later than ``latest_ts``."""
-    result: npt.NDArray[np.bool_] = np.isin(verdicts, BY_METADATA) & (frame["ts"].to_numpy() <= latest_ts)
-    return result
 
 
 def explain(frame: pl.DataFrame, rows: npt.NDArray[np.intp], verdicts: Verdicts, append_ts: Int64s) -> list[str]:

@@ -1,56 +1,110 @@
-"""``weir bench pipeline`` as a person runs it, small: the figures make sense, nothing is left behind."""
+"""``weir bench`` as a person runs it, small: the figures make sense, nothing is lost, nothing is left behind."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from sinks.clickhouse.client import connect
 from tests.free_ports import free_block
-from tests.stack_under_test import embedded_stack, plain_environment
-from tests.weir_command import weir
+from tests.stack_under_test import StackUnderTest, embedded_stack, plain_environment
+from tests.weir_command import Ended, weir
+
+
+@pytest.fixture(scope="module")
+def testbed(stack: StackUnderTest) -> Iterator[StackUnderTest]:
+    """An embedded stack without workers: the one of all tests, if it is embedded."""
+    if stack.data_dir is not None:
+        yield stack
+        return
+    with embedded_stack() as own:
+        yield own
+
+
+def bench(testbed: StackUnderTest, *arguments: str, **variables: str) -> Ended:
+    """Run a benchmark on ``testbed`` with ``--json``."""
+    options = ("--json", "--data-dir", str(testbed.data_dir))
+    return weir(plain_environment() | variables, "bench", *arguments, *options, seconds=240)
 
 
 def test_a_small_run_stores_every_reading_once_and_tells_sane_figures(tmp_path: Path) -> None:
     environment = plain_environment() | {"TMPDIR": str(tmp_path)}
-    options = ("--readings", "50000", "--json", "--port-base", str(free_block()))
+    options = ("--readings", "20000", "--json", "--port-base", str(free_block()))
     ended = weir(environment, "bench", "pipeline", *options, seconds=240)
     assert ended.code == 0, ended.err
     figures = ended.json()
-    assert figures["readings"] == 50_000
-    assert figures["distinct"] == 49_500
-    assert figures["stored"] == [49_500]
+    assert figures["readings"] == 20_000
+    assert figures["distinct"] == 19_800
+    assert figures["stored"] == [19_800]
     assert 1_000 < figures["readings_per_second"] < 2 * figures["ceiling_readings_per_second"]
     assert 0.3 < figures["ceiling_cpu_seconds_per_million"] < figures["cpu_seconds_per_million"] < 500
     ratio = figures["ceiling_cpu_seconds_per_million"] / figures["cpu_seconds_per_million"]
     assert abs(figures["ratio"] - ratio) < 0.001
     assert 50 < figures["peak_rss_mb"] < 1_024
-    assert "All 49,500 distinct readings are stored" in ended.err
+    assert "All 19,800 distinct readings are stored" in ended.err
     assert list(tmp_path.iterdir()) == []
     assert [each for each in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(each.info["cmdline"])] == []
 
 
-def test_a_stack_that_ran_before_goes_on_running_and_keeps_nothing_of_two_runs() -> None:
-    with embedded_stack() as stack:
-        options = ("--readings", "10000", "--sparse", "--runs", "2", "--json", "--data-dir", str(stack.data_dir))
-        ended = weir(plain_environment(), "bench", "pipeline", *options, seconds=240)
-        assert ended.code == 0, ended.err
-        figures = ended.json()
-        assert figures["stored"] == [9_900, 9_900]
-        low, middle, high = (figures[each]["readings_per_second"] for each in ("min", "median", "max"))
-        assert low <= middle <= high
-        assert figures["readings_per_second"] == middle
-        admin = AdminClient({"bootstrap.servers": stack.settings.kafka.bootstrap_servers})
-        assert not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("bench-")]
-        client = connect(stack.settings.clickhouse)
-        assert "bench" not in str(client.command("SHOW DATABASES"))
-        client.close()
+def test_a_stack_that_ran_before_goes_on_running_and_keeps_nothing_of_two_runs(testbed: StackUnderTest) -> None:
+    ended = bench(testbed, "pipeline", "--readings", "10000", "--sparse", "--runs", "2")
+    assert ended.code == 0, ended.err
+    figures = ended.json()
+    assert figures["stored"] == [9_900, 9_900]
+    low, middle, high = (figures[each]["readings_per_second"] for each in ("min", "median", "max"))
+    assert low <= middle <= high
+    assert figures["readings_per_second"] == middle
+    admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
+    assert not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("bench-")]
+    client = connect(testbed.settings.clickhouse, database=False)
+    assert "bench" not in str(client.command("SHOW DATABASES"))
+    client.close()
 
 
-def test_too_few_readings_are_refused_before_anything_starts(tmp_path: Path) -> None:
-    ended = weir(plain_environment() | {"TMPDIR": str(tmp_path)}, "bench", "pipeline", "--readings", "5")
+def test_a_killed_worker_reads_its_open_windows_again_and_everything_is_counted_once(testbed: StackUnderTest) -> None:
+    options = ("--rate", "400", "--history", "120", "--live", "4")
+    ended = bench(testbed, "recovery", *options, WEIR_STREAM__SESSION_TIMEOUT_SECONDS="2")
+    assert ended.code == 0, ended.err
+    figures = ended.json()
+    parts = ("start_seconds", "session_seconds", "replay_seconds", "backlog_seconds")
+    assert abs(figures["recovered_seconds"] - sum(figures[part] for part in parts)) < 0.001
+    assert min(figures[part] for part in parts) >= 0
+    assert figures["start_seconds"] > 0.2, "no Python process with Polars starts faster"
+    # seconds of the open minute up to the last commit; the closed minutes' rows
+    assert 300 < figures["replayed_readings"] < figures["distinct"]
+    assert 400 <= figures["replayed_minutes"] <= 3 * 400
+    assert figures["age_worst_seconds"] > figures["age_before_seconds"]
+    assert figures["distinct"] > 2 * 400 + 4 * 400
+    assert figures["stored"] == [figures["distinct"]]
+
+
+def test_late_readings_of_ten_minutes_are_corrected_by_a_handful_of_queries(testbed: StackUnderTest) -> None:
+    ended = bench(testbed, "late", "--late", "600", "--rate", "100", "--before", "2")
+    assert ended.code == 0, ended.err
+    figures = ended.json()
+    assert (figures["minutes"], figures["hours"]) == (10, 1)
+    assert figures["late_windows"] >= 11
+    assert figures["corrections"] >= 11
+    assert figures["minutes_corrected_seconds"] <= figures["corrected_seconds"] < 60
+    assert 0 < figures["before_p50"] <= figures["before_p95"] <= figures["before_p99"]
+    assert 0 < figures["during_p50"] <= figures["during_p95"]
+    assert figures["stored"] == [figures["distinct"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("pipeline", "--readings", "5"), "--readings"),
+        (("recovery", "--live", "0"), "--live"),
+        (("late", "--late", "1"), "--late"),
+    ],
+)
+def test_too_little_is_refused_before_anything_starts(tmp_path: Path, arguments: tuple[str, ...], option: str) -> None:
+    ended = weir(plain_environment() | {"TMPDIR": str(tmp_path)}, "bench", *arguments)
     assert ended.code == 2
-    assert "--readings" in ended.err
+    assert option in ended.err
     assert list(tmp_path.iterdir()) == []

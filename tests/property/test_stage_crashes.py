@@ -21,7 +21,7 @@ from streams.engine.block import Block
 from streams.engine.checkpoint import Checkpoint, from_commit, insert_token, to_commit
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
-from streams.engine.partition_state import Doubtful, Outcome, PartitionState, Points
+from streams.engine.partition_state import Doubtful, Outcome, PartitionState, Points, Recount
 from streams.engine.producer import AcknowledgedProducer, Record
 from streams.engine.reduce import reduce_points
 from streams.engine.stage import Closing, Stage, StageOptions
@@ -103,7 +103,7 @@ class FakeRollup:
     def close(self, start: int, points: pl.DataFrame) -> Closing:
         return Closing(reduce_points(points).rows.with_columns(start=pl.lit(start)), pl.DataFrame())
 
-    def close_stored(self, start: int, partition: int) -> Closing:
+    def close_stored(self, start: int, points: pl.DataFrame | None, partition: int) -> Closing:
         rows = pl.concat(self.world.stored).filter(pl.col("ts") // MINUTE * MINUTE == start)
         return self.close(start, rows.sort("offset")) if len(rows) else Closing(pl.DataFrame(), pl.DataFrame())
 
@@ -153,10 +153,9 @@ def run_worker(world: World, rng: random.Random) -> bool:
             await running.accept(*block_of(world.log[at:end], lease, world.judge(at)))
             at = end
         silent = Block(lease, world.log.clear(), NONE, NONE, NONE, [], [], -1, -1, 0)
-        await running._drain()
+        await running.stop()
         await running.silent(silent, BASE + 10_000 * MINUTE)
-        await running._drain()
-        await running._drain()
+        await running.stop()
 
     try:
         asyncio.run(live())
@@ -199,7 +198,7 @@ def block_of(part: pl.DataFrame, lease: Lease, context: int = 0) -> tuple[Block,
     points = Points(kept.drop("offset"), offsets, append)
     doubtful = Doubtful(refused["offset"].to_numpy(), refused["ts"].to_numpy())
     letters = [DeadLetter(FakeMessage(at), "no", "no", "s") for at in refused["offset"]]  # type: ignore[arg-type]
-    return block, Outcome(kept, offsets, points, letters, context, doubtful)
+    return block, Outcome(kept, offsets, points, letters, doubtful)
 
 
 def make_log(rng: random.Random, rows: int) -> pl.DataFrame:
@@ -293,8 +292,21 @@ def test_a_judgement_that_changes_across_crashes_loses_nothing_and_windows_say_w
     check_what_was_judged_anew(life_of_judgements(seed))
 
 
+def test_a_backlog_that_is_flushed_in_pieces_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = PartitionState.take
+    monkeypatch.setattr(PartitionState, "take", lambda state, _=None: whole(state, 25))
+    for crash_at in range(1, 25):
+        rng = random.Random(crash_at)
+        world = World(make_log(rng, 300), crash_at=crash_at, after_effect=crash_at % 2 == 0)
+        run_worker(world, rng)
+        world.crash_at = -1
+        assert run_worker(world, rng)
+        check(world)
+    check_what_was_judged_anew(life_of_judgements(1))
+
+
 def test_trusting_points_that_were_judged_anew_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PartitionState, "_judge_context", lambda *_: True)
+    monkeypatch.setattr(Recount, "differs", False)
     with pytest.raises(AssertionError):
         for seed in range(30):
             check_what_was_judged_anew(life_of_judgements(seed))

@@ -239,9 +239,9 @@ def test_a_registry_that_is_away_rejects_nothing_and_the_same_call_succeeds_late
 @pytest.mark.parametrize("spoil", [lambda each: each[:-1], lambda each: each[:5] + long_bytes(2**62) + each[6:]])
 def test_a_fetch_of_nothing_but_poison_takes_less_than_a_second(codec: Codec, spoil: Any) -> None:
     values = [spoil(framed(reading(f"dev-{place:06d}"))) for place in range(5000)]
-    begin = time.perf_counter()
+    begin = time.process_time()
     decoded = codec.decode(values)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     assert verdicts(decoded) == [(place, "undecodable") for place in range(5000)]
 
 

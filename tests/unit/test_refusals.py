@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from streams.engine.checkpoint import Checkpoint, from_commit, to_commit
+from streams.engine.recount import Kept
 from streams.engine.refusals import HOUR_MS, NO_LIMIT, NO_REFUSALS, RefusalLimit, RefusalLimitError, Refusals
 
 NOON = 500_000 * HOUR_MS
@@ -60,7 +61,7 @@ def test_without_a_limit_everything_may_be_refused() -> None:
 
 
 def test_counts_are_part_of_the_checkpoint() -> None:
-    checkpoint = Checkpoint(3, 5, 5, 77, context=9, refusals=Refusals(500_000, 1_000, 20, 7))
+    checkpoint = Checkpoint(3, 5, 9, 77, Refusals(500_000, 1_000, 20, 7), Kept(2, 7), Kept(3, 20))
     commit = to_commit("t", 0, checkpoint)
     assert from_commit(commit.offset, commit.metadata) == checkpoint
 

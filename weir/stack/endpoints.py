@@ -9,6 +9,12 @@ from pathlib import Path
 
 from weir.stack.plan import HOST, StackPlan
 
+SESSION_SECONDS = 5
+"""Silence after which a worker of the embedded stack loses its partitions.
+
+A killed worker's successor waits for it, and starts meanwhile: its largest part until it has caught up
+(`weir bench recovery`). Heartbeats come from a thread of librdkafka's own, five a session."""
+
 CONNECTION_VARIABLES = (
     "WEIR_KAFKA__BOOTSTRAP_SERVERS",
     "WEIR_KAFKA__SECURITY_PROTOCOL",
@@ -73,7 +79,7 @@ def settings_text(plan: StackPlan) -> str:
         f'[registry]\nurl = "{address["registry"]}"\n\n'
         f'[postgres]\ndsn = "{address["postgres"]}"\n\n'
         f'[clickhouse]\nurl = "{address["clickhouse"]}"\n\n'
-        f"[stream]\nsession_timeout_seconds = 10\n\n"
+        f"[stream]\nsession_timeout_seconds = {SESSION_SECONDS}\n\n"
         f"[worker]\nweb_port = {plan.port('faust')}\ndata_dir = {_toml_string(plan.part_dir('worker'))}\n"
     )
 

@@ -1,0 +1,157 @@
+"""Live load, in a process of its own: readings at a steady rate, after a history as fast as Kafka takes it.
+
+``python -m bench.live_load PLAN`` (JSON, see :class:`LoadPlan`) writes until it is asked to stop (SIGTERM) or the plan
+is over. Its last line is a :class:`Sent` as JSON; before, it says ``live`` and the time when the steady part begins.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from bench.backlog import Writer, readings_schema_id
+from bench.dataset import SENSORS, Chunk, Dataset, DatasetPlan
+from bench.testbed import Testbed
+from weir.errors import StackError
+from weir.settings import Settings, load_settings
+from weir.stack.child import Child
+
+CHUNKS_A_SECOND: Final = 20
+"""Messages go out in so many bursts a second, each when its last reading has been taken."""
+
+LIVE: Final = "live "
+BEGIN_SECONDS: Final = 120.0
+MINUTE_MS: Final = 60_000
+
+
+class LoadPlan(msgspec.Struct, frozen=True):
+    """What to send: every sensor once a second from event time ``begin_ms`` on, for at most ``seconds``.
+
+    Event time runs as fast as the clock: a ``begin_ms`` in the past lets a benchmark choose at which minute of which
+    hour it is, one in the future is waited for. Before that each sensor has one reading a minute for
+    ``history_minutes``.
+    """
+
+    readings_per_second: int
+    begin_ms: int
+    seconds: float
+    history_minutes: int = 0
+    seed: int = 1
+
+    def live(self) -> DatasetPlan:
+        """The steady part, with readings out of order and resends."""
+        end_ms = self.begin_ms + round(self.seconds * 1_000)
+        readings = round(self.readings_per_second * self.seconds)
+        return DatasetPlan(readings, end_ms, devices=self._devices, seed=self.seed).spread_over(self.seconds)
+
+    def history(self) -> DatasetPlan:
+        """The part before."""
+        readings = self._devices * len(SENSORS) * self.history_minutes
+        return DatasetPlan(readings, self.begin_ms, MINUTE_MS, self._devices, 0.0, 0.0, self.seed)
+
+    @property
+    def _devices(self) -> int:
+        return max(1, self.readings_per_second // len(SENSORS))
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What the broker acknowledged: messages, identities among them, and identities before event time ``begin_ms``."""
+
+    messages: int
+    distinct: int
+    history: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LiveLoad:
+    """The process, from outside."""
+
+    child: Child
+
+    def wait_live(self) -> float:
+        """When the steady part began (``time.time()``); blocks until then."""
+        deadline = time.monotonic() + BEGIN_SECONDS
+        while time.monotonic() < deadline:
+            said = [line for line in self.child.last_lines().splitlines() if line.startswith(LIVE)]
+            if said:
+                return float(said[-1].removeprefix(LIVE))
+            self.check()
+            time.sleep(0.02)
+        raise StackError(f"The live load did not begin; the last lines of {self.child.log}:\n{self.child.last_lines()}")
+
+    def check(self) -> None:
+        """Raise :class:`~weir.errors.StackError` when it has ended."""
+        if self.child.exit_code() is not None:
+            raise StackError(f"The live load ended; the last lines of {self.child.log}:\n{self.child.last_lines()}")
+
+    def stop(self) -> Sent:
+        """Let it end, and learn what it sent; blocks until all is acknowledged."""
+        self.child.request_stop()
+        self.child.wait_stopped()
+        if self.child.exit_code() != 0:
+            raise StackError(f"The live load failed; the last lines of {self.child.log}:\n{self.child.last_lines()}")
+        return msgspec.json.decode(self.child.last_lines().splitlines()[-1], type=Sent)
+
+
+@contextmanager
+def live_load(testbed: Testbed, settings: Settings, plan: LoadPlan) -> Iterator[LiveLoad]:
+    """Run the plan in a process; it ends with the block."""
+    child = testbed.spawn("bench-load", settings, "bench.live_load", msgspec.json.encode(plan).decode())
+    try:
+        yield LiveLoad(child)
+    finally:
+        child.request_stop()
+        child.wait_stopped()
+
+
+def send(plan: LoadPlan, settings: Settings, stopping: threading.Event) -> Sent:
+    """Write history and live readings; blocks until ``stopping`` is set or the plan is over."""
+    history, live = Dataset(plan.history()), Dataset(plan.live())  # drawn before, so that no pause lies between them
+    schema_id = readings_schema_id(settings)
+    writer = Writer(settings)
+    for chunk in history.chunks(schema_id):
+        writer.write(chunk)
+    stopping.wait(max(0.0, plan.begin_ms / 1_000 - time.time()))
+    began = time.time()
+    print(f"{LIVE}{began}", flush=True)
+    size = max(1, plan.readings_per_second // CHUNKS_A_SECOND)
+    messages = 0
+    for chunk in _paced(live.chunks(schema_id, size), plan.readings_per_second, stopping):
+        writer.write(chunk)
+        messages += len(chunk.keys)
+    writer.finish()
+    identities = np.unique(live.series[:messages] * 10**13 + live.ts[:messages])
+    before = plan.history().readings
+    return Sent(before + messages, before + len(identities), before, time.time() - began)
+
+
+def _paced(chunks: Iterator[Chunk], rate: int, stopping: threading.Event) -> Iterator[Chunk]:
+    """Hand over each chunk when its last message is due."""
+    began, due = time.monotonic(), 0
+    for chunk in chunks:
+        due += len(chunk.keys)
+        if stopping.wait(max(0.0, began + due / rate - time.monotonic())):
+            return
+        yield chunk
+
+
+def main() -> None:
+    """Run the plan of the command line."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    plan = msgspec.json.decode(sys.argv[1], type=LoadPlan)
+    print(msgspec.json.encode(send(plan, load_settings(), stopping)).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Metadata that change while readings flow, and between a kill and the restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+
+from connectors.postgres.metadata import metadata_version
+from tests.fault.load import PARTITIONS
+from tests.fault.retold import take_stock
+from tests.fault.scenario import Scenario, scenario_on
+from tests.stack_under_test import StackUnderTest
+from tests.stored import dead_letters
+from tests.waiting import wait_until
+from tests.worker_process import WorkerProcess
+
+SEED = 25
+
+NARROWER = "UPDATE sensors SET min_value = 18, max_value = 22 WHERE device_id IN ('device-1', 'device-3')"
+"""The load's values are spread by 5 about 20, so about a third of them is still within."""
+
+MOVED = (
+    "INSERT INTO projects (id, organisation_id, name) VALUES ('orchard', 'acme', 'Orchard') ON CONFLICT DO NOTHING;"
+    "UPDATE devices SET project_id = 'orchard' WHERE id = 'device-2'"
+)
+CHANGES = (
+    "UPDATE sensors SET unit = 'K' WHERE device_id = 'device-0'",
+    NARROWER,
+    MOVED,
+    "UPDATE devices SET is_active = false WHERE id = 'device-4'",
+    "UPDATE devices SET is_active = true WHERE id = 'device-4'",
+    "UPDATE sensors SET min_value = -1000, max_value = 1000",
+)
+
+PLANNED_AND_JUDGED_AGAIN = (("raw_readings", "doubled"), ("dead letters", "never sent"))
+
+
+def change(scenario: Scenario, statement: str) -> str:
+    """Change the metadata; returns what a worker says once it has them."""
+    with psycopg.connect(scenario.world.dsn, autocommit=True) as connection:
+        connection.execute(statement.encode())
+    return f"metadata version {metadata_version(scenario.world.dsn)} is in force"
+
+
+def refused(scenario: Scenario, reason: str) -> int:
+    """Dead letters with this reason."""
+    return sum(letter.headers["reason"] == reason for letter in dead_letters(scenario.world.settings))
+
+
+def test_metadata_that_change_while_readings_flow_lose_nothing_and_hold_from_then_on(
+    stack: StackUnderTest, tmp_path: Path
+) -> None:
+    with scenario_on(stack, tmp_path, SEED) as scenario:
+        world = scenario.world
+        worker = world.start_worker()
+        scenario.load.send(5)
+        world.wait(scenario.settled, "something is stored under the first metadata")
+        for statement in CHANGES:
+            scenario.load.send(10)
+            words = change(scenario, statement)
+            scenario.load.send(10)
+            world.wait(lambda words=words: words in worker.log, words)  # type: ignore[misc]
+            scenario.load.send(3)
+        world.wait(scenario.settled, "everything is stored or refused")
+        assert refused(scenario, "out_of_bounds") > 20
+        assert take_stock(scenario) == []
+        result = scenario.outcome("metadata change", SEED)
+        assert result.differences == [], result.words()
+        units = world.query("SELECT DISTINCT toString(unit) FROM readings WHERE device_id = 'device-0'")
+        projects = world.query("SELECT DISTINCT toString(project_id) FROM readings WHERE device_id = 'device-2'")
+        assert set(units) == {("",), ("K",)}
+        assert set(projects) == {("",), ("orchard",)}
+
+
+def test_metadata_that_change_between_a_kill_and_the_restart_leave_windows_equal_to_what_is_stored(
+    stack: StackUnderTest, tmp_path: Path
+) -> None:
+    with scenario_on(stack, tmp_path, SEED) as scenario:
+        world = scenario.world
+        for statement in (NARROWER, CHANGES[-1]):
+            killed_in_the_midst(scenario, world.start_worker())
+            change(scenario, statement)
+        world.start_worker()
+        scenario.load.send(30)
+        world.wait(scenario.settled, "everything is stored or refused")
+        assert refused(scenario, "out_of_bounds") > 20
+        assert take_stock(scenario) == []
+        result = scenario.outcome("metadata change between a kill and the restart", SEED)
+        # A block that was planned, and may be stored, is another block under other metadata: its rows come once more
+        # and replace themselves, or are refused as well. Nothing else may be there twice.
+        again = [each for each in result.differences if (each.table, each.fault) in PLANNED_AND_JUDGED_AGAIN]
+        assert [each for each in result.differences if each not in again] == [], result.words()
+        planned = 2 * PARTITIONS * world.settings.stream.flush_rows
+        assert len(again) <= planned, "more is stored or refused twice than was planned"
+
+
+def killed_in_the_midst(scenario: Scenario, worker: WorkerProcess) -> None:
+    """Send, and kill the worker once a part of it is stored, so that windows are open and a block may be planned."""
+    rows = "SELECT count() FROM raw_readings"
+    before = scenario.world.value(rows)
+    scenario.load.send(60)
+    wait_until(lambda: scenario.world.value(rows) > before, "it has begun to store", poll=0.01)
+    worker.kill()

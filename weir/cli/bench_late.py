@@ -1,0 +1,104 @@
+"""``weir bench late``: a device uploads a day's backlog while the others go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.late import LateRun, LateShape, measure
+from bench.testbed import running_testbed
+from weir.cli.figures import Figure, figures_json, print_figures, verdict, warn_when_busy
+from weir.cli.step_view import StepView
+from weir.settings import PORT_BASE
+
+FIGURES = (
+    Figure("corrected_seconds", "all corrected after the last acknowledgement, s", "{:.1f}"),
+    Figure("minutes_corrected_seconds", "  of these: all minutes, s", "{:.1f}"),
+    Figure("upload_seconds", "upload, s", "{:.1f}"),
+    Figure("minutes", "minutes corrected", "{:,.0f}"),
+    Figure("hours", "hours corrected", "{:,.0f}"),
+    Figure("queries", "queries to ClickHouse", "{:,.0f}"),
+    Figure("inserts", "inserts into ClickHouse", "{:,.0f}"),
+    Figure("late_windows", "late windows, as the worker counts them", "{:,.0f}"),
+    Figure("corrections", "corrections published", "{:,.0f}"),
+    Figure("before_p50", "latency of the others before, p50, s", "{:.2f}"),
+    Figure("before_p95", "  p95, s", "{:.2f}"),
+    Figure("before_p99", "  p99, s", "{:.2f}"),
+    Figure("during_p50", "latency of the others meanwhile, p50, s", "{:.2f}"),
+    Figure("during_p95", "  p95, s", "{:.2f}"),
+    Figure("during_p99", "  p99, s", "{:.2f}"),
+    Figure("p95_ratio", "ratio (p95 meanwhile / p95 before)", "{:.2f}"),
+    Figure("worker_cpu_seconds", "CPU of the worker until corrected, s", "{:.1f}"),
+    Figure("readings_per_second", "readings/s, the others", "{:,.0f}"),
+    Figure("others_cpu_share", "part of the CPU that other programs took", "{:.0%}"),
+)
+"""Field of :class:`~bench.late.LateRun`, its name for a person, its format."""
+
+
+@click.command(name="late")
+@click.option(
+    "--late",
+    "readings",
+    type=click.IntRange(min=60),
+    default=86_400,
+    show_default=True,
+    help="Late readings of the device, one a second up to the begin of this hour.",
+)
+@click.option("--rate", type=click.IntRange(min=4), default=2_000, show_default=True, help="Others' readings a second.")
+@click.option(
+    "--before",
+    type=click.IntRange(min=2),
+    default=20,
+    show_default=True,
+    help="Seconds for which the others' latency is measured before the upload.",
+)
+@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat; min, median, max.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
+@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
+@click.pass_context
+def late(
+    ctx: click.Context,
+    readings: int,
+    rate: int,
+    before: int,
+    runs: int,
+    as_json: bool,
+    data_dir: Path | None,
+    port_base: int,
+) -> None:
+    """Let one device upload a day's backlog while others send live, and measure until its aggregates are right.
+
+    Before the upload each of the device's minutes is closed with one reading, so that all of them have something to
+    correct. They are right when count and sum of every minute and hour in the views equal a recomputation. The others'
+    latency is the time from the broker's append to the first query that sees the reading.
+
+    \b
+    Example:
+      weir bench late
+      weir bench late --rate 500 --runs 3 --json
+
+    \b
+    Exit codes:
+      0    measured, and every reading that was sent is stored once
+      1    the stack or the worker failed, aggregates stayed wrong, or readings are missing
+      2    wrong usage or settings
+      130  interrupted
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
+    console = Console(stderr=True, highlight=False)
+    measured: list[LateRun] = []
+    with running_testbed(data_dir, port_base, console) as testbed, StepView(console) as view:
+        for number in range(1, runs + 1):
+            view.prefix = f"run {number} of {runs}: " if runs > 1 else ""
+            measured.append(measure(testbed, LateShape(readings, rate, before), view))
+    if as_json:
+        click.echo(json.dumps({"late": readings, "rate": rate} | figures_json(FIGURES, measured)))
+    else:
+        print_figures(f"{readings:,} late readings", FIGURES, measured)
+    warn_when_busy(max(run.others_cpu_share for run in measured))
+    ctx.exit(verdict(measured))
