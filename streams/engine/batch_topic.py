@@ -189,7 +189,8 @@ class _Feed(Service):
                 self.thread.go_on(fetch.lease, fetch.end)
                 logger.info("%s goes on at offset %d", fetch.lease, fetch.end)
         except Exception as error:
-            await self._app.crash(error)
+            if not STOPPING.is_set():
+                await self._app.crash(error)
         finally:
             del self._held[fetch.lease]
 

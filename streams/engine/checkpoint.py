@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import TopicPartition
 
-from streams.engine.recount import NOTHING_KEPT, Kept
+from streams.engine.kept import NOTHING_KEPT, Kept
 from streams.engine.refusals import NO_REFUSALS, Refusals
 
 NO_WATERMARK: Final = -(2**62)
@@ -26,7 +26,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Progress of one partition; every offset is the *next* one, times are event-time milliseconds.
 
     ``replay <= stored <= planned`` always holds. ``kept`` counts the rows from ``replay`` to ``stored``,
-    ``kept_planned`` those from there to ``planned``; ``refusals`` is what was refused up to ``stored``.
+    ``kept_planned`` those from there to ``planned`` (None: nobody counted); ``refusals`` is what was refused up to
+    ``stored``.
     """
 
     replay: int
@@ -34,8 +35,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     planned: int
     watermark: int = NO_WATERMARK
     refusals: Refusals = NO_REFUSALS
-    kept: Kept = NOTHING_KEPT
-    kept_planned: Kept = NOTHING_KEPT
+    kept: Kept | None = NOTHING_KEPT
+    kept_planned: Kept | None = NOTHING_KEPT
 
     def __post_init__(self) -> None:
         """Refuse an order that no crash could explain."""
@@ -49,8 +50,8 @@ class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
     planned: int
     watermark: int
     refusals: Refusals = NO_REFUSALS
-    kept: Kept = NOTHING_KEPT
-    kept_planned: Kept = NOTHING_KEPT
+    kept: Kept | None = None
+    kept_planned: Kept | None = None
 
 
 _decoder = msgspec.json.Decoder(_Metadata)

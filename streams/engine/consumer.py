@@ -255,11 +255,14 @@ class ConsumerThread(threading.Thread):
 
     def _report_silence(self, consumer: Consumer) -> None:
         now = time.monotonic()
+        if self._paused:  # nothing can come, and the end of the log that is known grows old: that is no silence
+            self._last_message = dict.fromkeys(self._leases, now)
+            return
         for partition, lease in self._leases.items():
             if lease.held or now - self._last_message.get(partition, now) < self._options.idle_seconds:
                 continue
-            if self._lag(consumer, lease) == 0:
-                self._deliver(Fetch(lease, [], clock_ms=time.time_ns() // 1_000_000))
+            if self._at_end(consumer, lease):
+                self._deliver(Fetch(lease, [], clock_ms=time.time_ns() // 1_000_000, pass_=lease.pass_))
             self._last_message[partition] = now
 
     def _report_lag(self, consumer: Consumer) -> None:
@@ -270,13 +273,12 @@ class ConsumerThread(threading.Thread):
 
     def _lag(self, consumer: Consumer, lease: Lease) -> int | None:
         """Messages left to read as of the last fetch; None before the first."""
-        _, high = consumer.get_watermark_offsets(TopicPartition(lease.topic, lease.partition), cached=True)
-        if high < 0:
-            return None
-        position = lease.position
-        if position is None:
-            position = lease.checkpoint.replay if lease.checkpoint else 0
-        return max(0, high - position)
+        high = _end(consumer, lease)
+        return None if high is None else max(0, high - _position(lease))
+
+    def _at_end(self, consumer: Consumer, lease: Lease) -> bool:
+        """Whether the log is read to its end; an end below the position is left from an earlier assignment."""
+        return _end(consumer, lease) == _position(lease)
 
     # -- the group -----------------------------------------------------------------------------------------------
 
@@ -390,6 +392,19 @@ class ConsumerThread(threading.Thread):
         with contextlib.suppress(queue.Empty):
             while True:
                 self._requests.get_nowait()[1].set_result(set())
+
+
+def _end(consumer: Consumer, lease: Lease) -> int | None:
+    """End of the log as of the last fetch; None before the first."""
+    _, high = consumer.get_watermark_offsets(TopicPartition(lease.topic, lease.partition), cached=True)
+    return None if high < 0 else high
+
+
+def _position(lease: Lease) -> int:
+    """The next offset to hand over."""
+    if lease.position is not None:
+        return lease.position
+    return lease.checkpoint.replay if lease.checkpoint else 0
 
 
 def _start(lease: Lease) -> TopicPartition:

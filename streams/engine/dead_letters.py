@@ -37,6 +37,15 @@ class DeadLetter(NamedTuple):
         """Where the record came from."""
         return self.message.offset() or 0
 
+    @property
+    def key(self) -> bytes:
+        """Who sent it, as its key says; empty without one."""
+        return _key(self.message)
+
+
+def _key(message: Message) -> bytes:
+    return _bytes(message.key()) or b""
+
 
 def to_record(letter: DeadLetter, topic: str) -> Record:
     """Return the record to write to the dead-letter ``topic``: key and value as they came, headers that explain.

@@ -2,94 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from msgspec.structs import replace
 
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
-from streams.engine.recount import NOTHING_KEPT, UNSURE, Kept, KeptSince, kept_of
+from streams.engine.kept import NOTHING_KEPT, UNSURE, Kept, KeptSince, kept_of
+from streams.engine.outcome import Doubtful, Outcome
+from streams.engine.recount import Recount
 from streams.engine.refusals import RefusalLimit, Refusals
-from streams.engine.watermark import Int64s, Watermark
+from streams.engine.watermark import Watermark
 from streams.engine.windows import ClosedWindow, TumblingWindows, window_starts
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Points:
-    """Points for the windows, in offset order.
-
-    ``frame`` has ``series`` (int), ``ts`` (event time, ms) and what the reducer wants; ``offsets`` and ``append_ts``
-    (broker append time, ms) are the same rows'.
-    """
-
-    frame: pl.DataFrame
-    offsets: Int64s
-    append_ts: Int64s
-
-    def split(self, offset: int) -> tuple[Points, Points]:
-        """The points below ``offset``, and the others."""
-        at = int(np.searchsorted(self.offsets, offset))
-        return (
-            Points(self.frame[:at], self.offsets[:at], self.append_ts[:at]),
-            Points(self.frame[at:], self.offsets[at:], self.append_ts[at:]),
-        )
-
-    def keep(self, rows: npt.NDArray[np.bool_]) -> Points:
-        """The points where ``rows`` is true."""
-        return Points(self.frame.filter(pl.Series(rows)), self.offsets[rows], self.append_ts[rows])
-
-
-class Doubtful(NamedTuple):
-    """Offsets, ascending, and event times (ms) of some records."""
-
-    offsets: Int64s
-    ts: Int64s
-
-    def keep(self, rows: npt.NDArray[np.bool_]) -> Doubtful:
-        """Those where ``rows`` is true."""
-        return Doubtful(self.offsets[rows], self.ts[rows])
-
-    def split(self, offset: int) -> tuple[Doubtful, Doubtful]:
-        """Those below ``offset``, and the others."""
-        at = int(np.searchsorted(self.offsets, offset))
-        return Doubtful(self.offsets[:at], self.ts[:at]), Doubtful(self.offsets[at:], self.ts[at:])
-
-
-_NONE = np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an agent made of one block: rows for the sink, points for the windows, records it refused.
-
-    ``rows`` are the sink table's columns, ``offsets`` the same rows', ascending. ``points`` is ``None`` where nothing
-    is windowed. ``doubtful`` names records that were refused and may have been stored by an earlier judgement.
-    """
-
-    rows: pl.DataFrame
-    offsets: Int64s
-    points: Points | None
-    dead_letters: list[DeadLetter]
-    doubtful: Doubtful = field(default_factory=lambda: Doubtful(_NONE, _NONE))
-
-    def split(self, offset: int) -> tuple[Outcome, Outcome]:
-        """What lies below ``offset``, and the rest."""
-        at = int(np.searchsorted(self.offsets, offset))
-        below, above = self.points.split(offset) if self.points is not None else (None, None)
-        doubtful_below, doubtful_above = self.doubtful.split(offset)
-        letters_below = [letter for letter in self.dead_letters if letter.offset < offset]
-        letters_above = [letter for letter in self.dead_letters if letter.offset >= offset]
-        return (
-            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, doubtful_below),
-            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, doubtful_above),
-        )
+MOST_DOUBTFUL: Final = 1_000
+"""Windows of a planned block that are read again after a crash, a query each; parity finds what is beyond."""
 
 
 class Part(NamedTuple):
@@ -133,36 +69,6 @@ class _Piece:
         self.size = int(fresh.rows.estimated_size())
 
 
-class Recount:
-    """Counts what is kept of a range that was judged before, and names what is in doubt when that differs."""
-
-    def __init__(self, expected: Kept | None) -> None:
-        """``expected`` is the earlier count; None when nothing was judged before, and nothing is counted then."""
-        self._expected = expected
-        self._kept = NOTHING_KEPT
-        self._touched: list[Doubtful] = []
-
-    def add(self, judged: Outcome, starts: Int64s) -> None:
-        """Count a part of the range; ``starts`` are the windows of its points."""
-        if self._expected is None:
-            return
-        self._kept = self._kept.and_(kept_of(judged.offsets))
-        distinct = np.unique(starts)
-        first = int(judged.offsets[0]) if len(judged.offsets) else 0
-        self._touched += [Doubtful(np.full(len(distinct), first), distinct), judged.doubtful]
-
-    @property
-    def differs(self) -> bool:
-        """Whether the range was judged otherwise before."""
-        return self._expected is not None and self._expected != self._kept
-
-    def doubtful(self, size_ms: int) -> Doubtful:
-        """The begins of all windows that may not hold what is stored, each with the first offset it needs."""
-        offsets = np.concatenate([_NONE, *(each.offsets for each in self._touched)])
-        ts = np.concatenate([_NONE, *(each.ts for each in self._touched)])
-        return Doubtful(offsets, window_starts(ts, size_ms))
-
-
 class PartitionState:
     """Progress of one lease.
 
@@ -171,19 +77,23 @@ class PartitionState:
     block was planned before a crash and may be in the sink already.
     """
 
-    def __init__(self, lease: Lease, first: int, lateness_ms: int, window_ms: int | None) -> None:
+    def __init__(
+        self, lease: Lease, first: int, lateness_ms: int, window_ms: int | None, idle_ms: int | None = None
+    ) -> None:
         """Begin at the lease's checkpoint, or at offset ``first`` when the partition has none."""
         begin = lease.checkpoint or Checkpoint(first, first, first)
         if begin.planned < first:  # retention has deleted all that was planned: nothing is left to cut or to rebuild
             begin = Checkpoint(first, first, first, begin.watermark)
+        elif first < begin.replay:  # the log is another one, or has lost its end: what it has now was never stored
+            logger.warning("%s begins again at offset %d, before its checkpoint %s", lease, first, begin)
+            begin = Checkpoint(first, first, first)
         self.lease = lease
         self.stored = self.taken = self.end = begin.stored
         self.cut = begin.planned
-        self.watermark = Watermark(lateness_ms, begin.watermark)
+        self.watermark = Watermark(lateness_ms, begin.watermark, idle_ms)
         self.windows = TumblingWindows(window_ms) if window_ms is not None else None
         self.published = begin.watermark
         self._rebuilding_from: int | None = begin.replay if begin.replay < begin.stored else None
-        self._begin = begin
         self._kept_since = KeptSince()
         self._judged_anew = Recount(begin.kept if begin.replay < begin.stored else None)
         self._planned_anew = Recount(begin.kept_planned if begin.stored < begin.planned else None)
@@ -223,6 +133,7 @@ class PartitionState:
         if part.end <= self.stored:
             return
         late = self._observe(fresh)
+        self.watermark.passed(part.append_ms)
         kept = kept_of(fresh.offsets)
         self._kept_since.add(max(part.begin, self.stored), part.end, kept)
         self._refusals = refusals
@@ -235,7 +146,8 @@ class PartitionState:
         if part.end <= self.stored or not (len(fresh.offsets) or fresh.dead_letters):
             return self._refusals
         refused = np.array([letter.offset for letter in fresh.dead_letters], dtype=np.int64)
-        after, longest = self._refusals.after(part.append_ms, fresh.offsets, np.sort(refused))
+        keys = [letter.key for letter in fresh.dead_letters]
+        after, longest = self._refusals.after(part.append_ms, fresh.offsets, np.sort(refused), keys)
         after.check(limit, longest, str(self.lease))
         return after
 
@@ -255,7 +167,7 @@ class PartitionState:
             return None
         ts = points.frame["ts"].to_numpy()
         starts = window_starts(ts, windows.size_ms)
-        self._planned_anew.add(fresh, starts)
+        self._planned_anew.add(fresh, starts[starts + windows.size_ms > self.published])
         late = self.watermark.observe(ts, points.append_ts, starts + windows.size_ms)
         if not late.any():
             windows.add(points.frame, starts, points.offsets)
@@ -296,6 +208,14 @@ class PartitionState:
         """
         if self.windows is not None and self._planned_anew.differs:
             doubtful = self._planned_anew.doubtful(self.windows.size_ms)
+            if len(doubtful.ts) > MOST_DOUBTFUL:
+                logger.warning(
+                    "%s: of %d windows in doubt %d are not read again",
+                    self.lease,
+                    len(doubtful.ts),
+                    len(doubtful.ts) - MOST_DOUBTFUL,
+                )
+                doubtful = Doubtful(doubtful.offsets[:MOST_DOUBTFUL], doubtful.ts[:MOST_DOUBTFUL])
             self.windows.distrust(doubtful.ts, doubtful.offsets)
             self._kept_since.doubt()
             self._planned_unsure = True

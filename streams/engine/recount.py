@@ -1,89 +1,50 @@
 """Whether what was judged before a crash is judged the same after it.
 
 A replay judges records again that are stored already, or may be. Metadata, settings or the program may have changed in
-between, and then points that a window is rebuilt from are not what storage holds. So a checkpoint says how many
-records were kept of what a replay will see, and a digest of their offsets: when a replay counts otherwise, the windows
-it touched are closed from storage instead of from the points at hand.
+between, and then points that a window is rebuilt from are not what storage holds. So a checkpoint says what was kept
+of all that a replay will see: when a replay keeps otherwise, the windows it touched are closed from storage instead of
+from the points at hand.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final, NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
+from streams.engine.kept import NOTHING_KEPT, Kept, kept_of
+from streams.engine.outcome import Doubtful, Outcome
+from streams.engine.watermark import Int64s
+from streams.engine.windows import window_starts
 
-_MODULUS: Final = 2**61
-
-
-class Kept(NamedTuple):
-    """Which offsets of a range have a row: how many, and a digest of those offsets that adds up."""
-
-    rows: int = 0
-    digest: int = 0
-
-    def __str__(self) -> str:
-        """Both numbers, as a part of a token."""
-        return f"{self.rows}-{self.digest:x}"
-
-    def and_(self, more: Kept) -> Kept:
-        """Of two ranges together."""
-        if UNSURE in (self, more):
-            return UNSURE
-        return Kept(self.rows + more.rows, (self.digest + more.digest) % _MODULUS)
+_NONE = np.empty(0, dtype=np.int64)
 
 
-NOTHING_KEPT: Final = Kept()
+class Recount:
+    """Counts what is kept of a range that was judged before, and names what is in doubt when that differs."""
 
-UNSURE: Final = Kept(-1)
-"""Equal to no count: what was judged in two ways stays in doubt, also after the next crash."""
+    def __init__(self, expected: Kept | None) -> None:
+        """``expected`` is the earlier count; None when nothing was judged before, and nothing is counted then."""
+        self._expected = expected
+        self._kept = NOTHING_KEPT
+        self._touched: list[Doubtful] = []
 
+    def add(self, judged: Outcome, starts: Int64s) -> None:
+        """Count a part of the range; ``starts`` are the windows of its points."""
+        if self._expected is None:
+            return
+        self._kept = self._kept.and_(kept_of(judged.offsets))
+        distinct = np.unique(starts)
+        first = int(judged.offsets[0]) if len(judged.offsets) else 0
+        self._touched += [Doubtful(np.full(len(distinct), first), distinct), judged.doubtful]
 
-def kept_of(offsets: Int64s) -> Kept:
-    """What these offsets count for.
+    @property
+    def differs(self) -> bool:
+        """Whether the range was judged otherwise before."""
+        return self._expected is not None and self._expected != self._kept
 
-    The digest is a sum of each offset mixed as in SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom
-    Number Generators", 2014): sums of plain offsets are often equal for two choices among a few.
-    """
-    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    return Kept(len(offsets), int((mixed ^ (mixed >> np.uint64(27))).sum(dtype=np.uint64)) % _MODULUS)
-
-
-class _Part(NamedTuple):
-    begin: int
-    end: int
-    kept: Kept
-
-
-class KeptSince:
-    """What was kept of each part of the log, from the replay point on."""
-
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self._parts: deque[_Part] = deque()
-
-    def add(self, begin: int, end: int, kept: Kept) -> None:
-        """Append a part: from offset ``begin`` up to, not including, ``end``."""
-        if end > begin:
-            self._parts.append(_Part(begin, end, kept))
-
-    def doubt(self) -> None:
-        """Nothing that was added so far can be told any more."""
-        self._parts = deque(part._replace(kept=UNSURE) for part in self._parts)
-
-    def between(self, replay: int, stored: int) -> tuple[int, Kept]:
-        """The begin of the part that ``replay`` lies in, and what was kept from there up to ``stored``.
-
-        ``stored`` is where a part ends; parts before ``replay`` are forgotten.
-        """
-        while self._parts and self._parts[0].end <= replay:
-            self._parts.popleft()
-        kept = NOTHING_KEPT
-        for part in self._parts:
-            if part.end <= stored:
-                kept = kept.and_(part.kept)
-        return min(replay, self._parts[0].begin) if self._parts else replay, kept
+    def doubtful(self, size_ms: int) -> Doubtful:
+        """The begins of all windows that may not hold what is stored, newest first, each with an offset it needs."""
+        offsets = np.concatenate([_NONE, *(each.offsets for each in self._touched)])
+        starts = window_starts(np.concatenate([_NONE, *(each.ts for each in self._touched)]), size_ms)
+        order = np.lexsort((offsets, starts))
+        distinct, at = np.unique(starts[order], return_index=True)
+        return Doubtful(offsets[order][at][::-1], distinct[::-1])

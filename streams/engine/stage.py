@@ -29,7 +29,8 @@ from streams.engine.block import Block
 from streams.engine.checkpoint import NO_WATERMARK, Checkpoint, insert_token
 from streams.engine.dead_letters import DeadLetter, to_record
 from streams.engine.fetch import Lease
-from streams.engine.partition_state import Outcome, Part, PartitionState, Pending
+from streams.engine.outcome import Outcome
+from streams.engine.partition_state import Part, PartitionState, Pending
 from streams.engine.producer import AcknowledgedProducer, Record
 from streams.engine.refusals import NO_LIMIT, RefusalLimit
 from streams.engine.retrying import patiently
@@ -117,6 +118,7 @@ class StageOptions:
     flush_seconds: float
     behind_flush_seconds: float
     lateness_ms: int
+    idle_ms: int | None = None
     refusal_limit: RefusalLimit = NO_LIMIT
 
 
@@ -200,14 +202,17 @@ class Stage:
     def _state_of(self, block: Block) -> PartitionState | None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().create_task(self._flush_by_age())
+            self._timer.add_done_callback(self._ended)
         if self._flushing is not None and self._flushing.done():
             self._flushing.result()  # raises what a flush failed with
         if not block.lease.active:
             return None
         state = self._states.get(block.lease)
-        if state is None and not block.silent:
+        if state is None and (not block.silent or _nothing_to_replay(block.lease)):
             size_ms = self._rollup.size_ms if self._rollup is not None else None
-            state = PartitionState(block.lease, block.first, self.options.lateness_ms, size_ms)
+            first = block.lease.checkpoint.replay if block.silent and block.lease.checkpoint else block.first
+            options = self.options
+            state = PartitionState(block.lease, first, options.lateness_ms, size_ms, options.idle_ms)
             self._states[block.lease] = state
         return state
 
@@ -251,7 +256,7 @@ class Stage:
         rows that are not stored.
         """
         while self._busy and self._flushing is not None:
-            await self._flushing
+            await asyncio.wait({self._flushing})  # not the task itself: whoever is cancelled here must not cancel it
         if self._flushing is not None:
             self._flushing.result()
 
@@ -387,6 +392,11 @@ class Stage:
         labels = (self.options.name, str(state.lease.partition))
         metrics.WATERMARK.labels(*labels).set(state.published / 1000)
         metrics.OPEN_POINTS.labels(*labels).set(state.windows.points)
+
+
+def _nothing_to_replay(lease: Lease) -> bool:
+    """Whether a partition that says nothing has nothing open: its watermark goes on, so that hours close."""
+    return lease.checkpoint is not None and lease.checkpoint.replay == lease.checkpoint.planned
 
 
 def _append_ms(block: Block) -> int:

@@ -17,7 +17,7 @@ from connectors.kafka.client import kafka_client_config
 from sinks.clickhouse.writer import ClickHouseWriter
 from streams.engine.block import Block
 from streams.engine.codec import Codec, Decoded
-from streams.engine.partition_state import Outcome
+from streams.engine.outcome import Outcome
 from streams.engine.producer import AcknowledgedProducer, producer_config
 from streams.engine.stage import Commit, Stage, StageOptions
 from streams.telemetry.dead_letter_rows import dead_letter_rows

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from streams.engine.key_index import Codes
-from streams.engine.partition_state import Points
+from streams.engine.outcome import Points
 from streams.engine.watermark import Int64s
 
 TIME = pl.Datetime("ms", "UTC")

@@ -15,8 +15,8 @@ from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 3.0
-"""Metadata as old as that, and a refresh under way: Postgres is slow, and readings do not wait for it."""
+SLOW_SECONDS, PATIENCE_SECONDS = 0.5, 3.0
+"""An answer that took longer than the first is not asked for again, for the second: readings wait for it."""
 
 AGE = Gauge("weir_metadata_age_seconds", "Seconds since the metadata in use was last known to be current.")
 
@@ -36,6 +36,7 @@ class MetadataFeed:
         self._series = series
         self._current_at = time.monotonic()
         self._away = False
+        self._ask_again_at = 0.0
         AGE.set_function(self.age_seconds)
         self._one_at_a_time = asyncio.Lock()
 
@@ -49,9 +50,12 @@ class MetadataFeed:
         A device may send the moment it was registered. While Postgres is away nothing is asked here: the timer does.
         """
         before = self._series.registered.version
-        if self._away or self._one_at_a_time.locked() and self.age_seconds() > PATIENCE_SECONDS:
+        if self._away or time.monotonic() < self._ask_again_at:
             return False
+        began = time.monotonic()
         await self.refresh()
+        took = time.monotonic() - began
+        self._ask_again_at = time.monotonic() + (PATIENCE_SECONDS if took > SLOW_SECONDS else 0.0)
         return self._series.registered.version != before
 
     async def refresh(self) -> None:

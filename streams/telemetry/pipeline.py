@@ -27,7 +27,7 @@ from streams.engine.block import Block
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import Codes, KeyIndex
-from streams.engine.partition_state import Doubtful, Outcome, Points
+from streams.engine.outcome import Doubtful, Outcome, Points
 from streams.engine.producer import AcknowledgedProducer, producer_config
 from streams.engine.refusals import RefusalLimit
 from streams.engine.stage import Commit, Rollup, Stage, StageOptions
@@ -36,7 +36,7 @@ from streams.telemetry.enrich import TIME, gather, points_of, raw_rows
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
-from streams.telemetry.validate import REASONS, Verdicts, explain, judge
+from streams.telemetry.validate import DAY_MS, REASONS, Verdicts, explain, judge
 from weir.errors import ConfigError
 from weir.settings import Settings
 
@@ -69,6 +69,7 @@ class ReadingsStage:
         self._stage = stage
         self.stop, self.failed = stage.stop, stage.failed
         self._skew_ms = _ms(settings.stream.future_skew_seconds)
+        self._keeps_ms = settings.retention.raw_days * DAY_MS
         self._behind_clock_ms = _ms(settings.stream.lateness_seconds + settings.stream.idle_seconds)
 
     async def process(self, block: Block) -> None:
@@ -98,7 +99,8 @@ class ReadingsStage:
     def _doubtful(self, block: Block, verdicts: Verdicts) -> Doubtful:
         """What an earlier version, or other metadata, may have stored; of undecodable bytes the time of arrival."""
         ts = block.frame["ts"].to_numpy()
-        rows = np.flatnonzero((verdicts != 0) & (ts <= block.append_ts + self._skew_ms))
+        possible = (ts <= block.append_ts + self._skew_ms) & (ts >= block.append_ts - self._keeps_ms)
+        rows = np.flatnonzero((verdicts != 0) & possible)
         broken = [block.messages[each.index] for each in block.rejected]
         offsets = np.concatenate((block.offsets[rows], np.array([each.offset() for each in broken], np.int64)))
         times = np.concatenate((ts[rows], np.array([each.timestamp()[1] for each in broken], np.int64)))
@@ -210,7 +212,8 @@ class Pipeline:
         settings = self._settings
         rollup = MinuteRollup(self.series, self._stored, self._announcement(settings.topics.aggregates_1m))
         lateness_ms = _ms(settings.stream.lateness_seconds)
-        stage = self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup)
+        idle_ms = _ms(settings.stream.idle_seconds)
+        stage = self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup, idle_ms)
         return ReadingsStage(settings, self.series, self.metadata, stage)
 
     def minutes(self, commit: Commit) -> MinutesStage:
@@ -227,7 +230,15 @@ class Pipeline:
         retention = self._retention(self._settings.retention.agg_1h_days)
         return HoursStage(retention, self._stage(self._settings.groups.aggregates_1h, "agg_1h", 0, commit, None))
 
-    def _stage(self, name: str, table: str, lateness_ms: int, commit: Commit, rollup: Rollup | None) -> Stage:
+    def _stage(
+        self,
+        name: str,
+        table: str,
+        lateness_ms: int,
+        commit: Commit,
+        rollup: Rollup | None,
+        idle_ms: int | None = None,
+    ) -> Stage:
         options = StageOptions(
             name=name,
             table=table,
@@ -236,6 +247,7 @@ class Pipeline:
             flush_seconds=self._settings.stream.flush_seconds,
             behind_flush_seconds=self._settings.stream.behind_flush_seconds,
             lateness_ms=lateness_ms,
+            idle_ms=idle_ms,
             refusal_limit=RefusalLimit(**self._settings.dead_letters.model_dump()),
         )
         sink = ClickHouseWriter(self._settings.clickhouse, labels=LABELS)

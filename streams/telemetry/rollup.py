@@ -96,6 +96,8 @@ class _Rollup(ABC):
     def recompute(self, late: pl.DataFrame, since: int) -> Closing:
         """Aggregate closed windows (series, start) again, from what is stored."""
         late = late.filter(pl.col("start") >= self._oldest_whole(late["series"].to_numpy()))
+        if late.is_empty():
+            return Closing(pl.DataFrame(), NO_CONFLICTS)
         codes = late["series"].to_numpy()
         windows = self._names()[codes].with_columns(late["start"])
         points, number = _numbered(self._read_back(windows, self.size_ms), windows)
@@ -167,6 +169,8 @@ class MinuteRollup(_Rollup):
             return Closing(pl.DataFrame(), NO_CONFLICTS)
         number = points.select(pl.struct("device_id", "sensor").rank("dense").cast(pl.Int64) - 1).to_series()
         reduced, conflicts = reduce_points(points.with_columns(series=number))
+        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._append_ts(points), reduced)
+        reduced = pl.concat([reduced, empty])
         identity = points[reduced["row"].to_numpy()].select(IDENTITY)
         return Closing(self._windowed(identity, np.full(len(reduced), start), reduced), _usage(points[conflicts]))
 

@@ -27,7 +27,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streams.engine.partition_state import Outcome, Pending
+from streams.engine.outcome import Outcome
+from streams.engine.partition_state import Pending
 from streams.engine.producer import AcknowledgedProducer, Record
 from streams.engine.stage import Stage
 

@@ -21,8 +21,10 @@ from streams.engine.block import Block
 from streams.engine.checkpoint import Checkpoint, from_commit, insert_token, to_commit
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
-from streams.engine.partition_state import Doubtful, Outcome, PartitionState, Points, Recount
+from streams.engine.outcome import Doubtful, Outcome, Points
+from streams.engine.partition_state import PartitionState
 from streams.engine.producer import AcknowledgedProducer, Record
+from streams.engine.recount import Recount
 from streams.engine.reduce import reduce_points
 from streams.engine.stage import Closing, Stage, StageOptions
 

@@ -50,3 +50,20 @@ def test_no_rows_leave_it_alone() -> None:
     watermark = Watermark(0)
     assert observe(watermark, [], []) == []
     assert watermark.value == NO_WATERMARK
+
+
+def test_a_partition_whose_records_are_all_refused_follows_the_clock_of_the_log() -> None:
+    watermark = Watermark(lateness_ms=5_000, idle_ms=2_000)
+    observe(watermark, [100_000], [100_000])
+    watermark.passed(101_000)
+    assert watermark.value == 95_000
+    watermark.passed(160_000)
+    assert watermark.value == 160_000 - 5_000 - 2_000
+
+
+def test_event_times_that_move_keep_the_watermark_with_them_however_old() -> None:
+    watermark = Watermark(lateness_ms=5_000, idle_ms=2_000)
+    for second in range(10):
+        observe(watermark, [second * 1_000], [10_000_000 + second * 1_900])
+        watermark.passed(10_000_000 + second * 1_900)
+    assert watermark.value == 9_000 - 5_000
