@@ -88,6 +88,10 @@ class BatchTopic(Channel[Block]):
         lease = self._feed.leases.get(partition)
         return lease is not None and lease.active
 
+    def abandon(self) -> None:
+        """Commit nothing any more: what was read is not going to be stored by this worker."""
+        self._feed.thread.abandon()
+
     def processed(self, block: Block) -> None:
         """Make room for more: the agent is done with ``block``."""
         self._feed.thread.taken(len(block.messages), block.size)

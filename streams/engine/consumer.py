@@ -107,6 +107,7 @@ class ConsumerThread(threading.Thread):
         self._waiting_bytes = 0
         self._waiting_lock = threading.Lock()
         self._paused = False
+        self._abandoned = False
         self._full_since: float | None = None
         self._reported = 0.0
 
@@ -129,6 +130,12 @@ class ConsumerThread(threading.Thread):
         with self._waiting_lock:
             self._waiting -= messages
             self._waiting_bytes -= size
+
+    def abandon(self) -> None:
+        """Let no commit count from now on, and end every lease; for a worker that failed and is about to end."""
+        self._abandoned = True
+        for lease in list(self._leases.values()):
+            lease.active = False
 
     def hold(self, lease: Lease) -> None:
         """Stop reading one partition, until :meth:`go_on`; others go on. What it still delivers is to be dropped."""
@@ -305,7 +312,7 @@ class ConsumerThread(threading.Thread):
         memory is gone.
         """
         ended = [partition for partition, lease in self._leases.items() if not lease.active]
-        if not ended:
+        if not ended or self._abandoned:
             return
         try:
             committed = consumer.committed([TopicPartition(self.topic, partition) for partition in ended], timeout=5)
@@ -375,7 +382,7 @@ class ConsumerThread(threading.Thread):
 
     def _commit(self, consumer: Consumer, commits: Commits) -> set[Lease]:
         owned = {lease: checkpoint for lease, checkpoint in commits.items() if lease.active}
-        if not owned:
+        if not owned or self._abandoned:
             return set()
         offsets = [to_commit(lease.topic, lease.partition, checkpoint) for lease, checkpoint in owned.items()]
         try:

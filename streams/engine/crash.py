@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 class CrashingApp(faust.App):
     """Takes the whole worker down when an agent raises, with nothing committed.
 
-    Faust would acknowledge the block and restart the agent; what it had not stored would be lost.
+    Faust would acknowledge the block and restart the agent; what it had not stored would be lost. It restarts it even
+    while the app is crashing, so an agent that has something to lose must not raise but crash the app and stay.
     """
 
     async def crash(self, reason: BaseException) -> None:

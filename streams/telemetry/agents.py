@@ -47,19 +47,28 @@ def add_agents(app: faust.App, settings: Settings) -> None:
                 collect_rarely()
         return built[0]
 
-    async def crash_when_it_fails(stage: TelemetryStage) -> None:
+    async def crash(source: BatchTopic, error: BaseException) -> None:
+        """End the worker, and never return: Faust would start the agent again, which would go on behind the block."""
+        source.abandon()
+        await app.crash(error)
+        await asyncio.Event().wait()
+
+    async def crash_when_it_fails(source: BatchTopic, stage: TelemetryStage) -> None:
         """At once, not with the next block: there may be none."""
-        await app.crash(await stage.failed())
+        await crash(source, await stage.failed())
 
     def add(source: BatchTopic, name: str, make: Callable[[Pipeline, Commit], TelemetryStage]) -> None:
         @app.agent(source, name=name)
         async def store(blocks: StreamT[Block]) -> None:
             stage = make(await pipeline(), source.commit)
             source.before_leaving(stage.stop)
-            app.loop.create_task(crash_when_it_fails(stage))
-            async for block in blocks:
-                await stage.process(block)
-                source.processed(block)
+            app.loop.create_task(crash_when_it_fails(source, stage))
+            try:
+                async for block in blocks:
+                    await stage.process(block)
+                    source.processed(block)
+            except Exception as error:
+                await crash(source, error)
 
     readings = channel(groups.readings, topics.readings, decoding("Reading"))
     add(readings, READINGS, Pipeline.readings)

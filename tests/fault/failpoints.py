@@ -9,6 +9,7 @@ after_insert        with one partition's block inserted and nothing published
 after_dead_letters  with the dead letters written and no window published
 mid_publish         with half of a window's records acknowledged
 after_publish       with one partition's windows published and no later commit
+after_correct       with one partition's corrections published and no later commit
 mid_fetch           with a block delivered and decoded, and nothing of it taken in
 =================== ========================================================================================
 
@@ -50,6 +51,7 @@ FAILPOINTS = {
     "after_dead_letters": Place(Stage, "_refuse", after=True),
     "mid_publish": Place(AcknowledgedProducer, "write", after=False),
     "after_publish": Place(Stage, "_publish", after=True),
+    "after_correct": Place(Stage, "_correct", after=True),
     "mid_fetch": Place(Stage, "accept", after=False),
 }
 
@@ -194,9 +196,10 @@ def loses_something(method: str, arguments: tuple[Any, ...]) -> bool:
     """Whether a call has rows to store, letters to write or windows to publish; a flush may have none."""
     if method == "_refuse":
         return any(arguments)
+    if method == "_correct":
+        return any(pending.late for pending in arguments if isinstance(pending, Pending))
     if method == "_publish":
-        late = any(pending.late for pending in arguments if isinstance(pending, Pending))
-        return late or any(each for each in arguments if isinstance(each, list))
+        return any(each for each in arguments if isinstance(each, list))
     return _holds_rows(arguments)
 
 

@@ -75,6 +75,7 @@ def seeded_order(failpoint: str, seed: int, action: str = "kill") -> Order:
 _STAGES_AT = {
     "after_dead_letters": STAGES[:1],
     "after_publish": STAGES[:2],
+    "after_correct": STAGES[:2],
     "mid_publish": ("aggregates.1m", "aggregates.1h"),
 }
 """Only readings are refused, and hours publish nothing. What is published is told by its topic."""
@@ -94,7 +95,7 @@ def kill_under_load(scenario: Scenario, worker: WorkerProcess, seed: int) -> Non
 
 def kill_among_corrections(scenario: Scenario, worker: WorkerProcess, seed: int) -> None:
     """Kill it while every flush corrects: the clock has closed the windows of all the history that is still to come."""
-    failpoint = random.Random(seed).choice(["after_plan", "after_insert", "mid_publish", "after_publish"])
+    failpoint = random.Random(seed).choice(["after_plan", "after_insert", "mid_publish", "after_correct"])
     scenario.kill_at(worker, seeded_order(failpoint, seed))
 
 
