@@ -47,6 +47,10 @@ def loaded(stack: StackUnderTest, tmp_path_factory: pytest.TempPathFactory) -> I
         assert ended.code == 0, ended.err
         told = ended.json()
         assert told["acknowledged"] == told["sent"] > 5_000
+        compared = verified(world, ledger, "--wait", "90", "--closed")
+        hours = lambda: verified(world, ledger).json()["aggregates_1h"]["open"] == 0  # noqa: E731
+        world.wait(hours, "its hours are closed, seconds after its minutes", 60.0)
+        assert compared.code == 0, compared.out
         yield Loaded(world, ledger, verified(world, ledger, "--wait", "90", "--closed"))
 
 
