@@ -40,11 +40,7 @@ class DeadLetter(NamedTuple):
     @property
     def key(self) -> bytes:
         """Who sent it, as its key says; empty without one."""
-        return _key(self.message)
-
-
-def _key(message: Message) -> bytes:
-    return _bytes(message.key()) or b""
+        return _bytes(self.message.key()) or b""
 
 
 def to_record(letter: DeadLetter, topic: str) -> Record:

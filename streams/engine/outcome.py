@@ -44,6 +44,11 @@ class Doubtful(NamedTuple):
     offsets: Int64s
     ts: Int64s
 
+    @classmethod
+    def nothing(cls) -> Doubtful:
+        """No record."""
+        return cls(_NONE, _NONE)
+
     def keep(self, rows: npt.NDArray[np.bool_]) -> Doubtful:
         """Those where ``rows`` is true."""
         return Doubtful(self.offsets[rows], self.ts[rows])
@@ -69,7 +74,7 @@ class Outcome:
     offsets: Int64s
     points: Points | None
     dead_letters: list[DeadLetter]
-    doubtful: Doubtful = field(default_factory=lambda: Doubtful(_NONE, _NONE))
+    doubtful: Doubtful = field(default_factory=Doubtful.nothing)
 
     def split(self, offset: int) -> tuple[Outcome, Outcome]:
         """What lies below ``offset``, and the rest."""

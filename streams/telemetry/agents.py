@@ -12,7 +12,7 @@ from connectors.kafka.client import kafka_client_config
 from connectors.registry import Registry
 from schemas import load_schema
 from streams.engine.batch_topic import BatchTopic
-from streams.engine.block import Block
+from streams.engine.block import Block, Decoder
 from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, consumer_config
 from streams.engine.garbage import collect_rarely
@@ -31,7 +31,7 @@ def add_agents(app: faust.App, settings: Settings) -> None:
     building = asyncio.Lock()
     built: list[Pipeline] = []
 
-    def channel(group: str, topic: str, codec: Codec) -> BatchTopic:
+    def channel(group: str, topic: str, codec: Decoder) -> BatchTopic:
         options = _consumer_options(settings)
         config = consumer_config(kafka_client_config(settings.kafka), group, options)
         return BatchTopic.connect(app, topic, codec, config, options)

@@ -13,14 +13,12 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from connectors.kafka.client import kafka_client_config
-from sinks.clickhouse.writer import ClickHouseWriter
 from streams.engine.block import Block
-from streams.engine.codec import Codec, Decoded
+from streams.engine.codec import Decoded
 from streams.engine.outcome import Outcome
-from streams.engine.producer import AcknowledgedProducer, producer_config
-from streams.engine.stage import Commit, Stage, StageOptions
+from streams.engine.stage import Commit, Stage
 from streams.telemetry.dead_letter_rows import dead_letter_rows
+from streams.telemetry.make_stage import make_stage, stage_options
 from weir.settings import Settings
 
 DEAD_LETTERS: Final = "dead_letters"
@@ -28,11 +26,8 @@ LABELS: Final = ("reason", "stage", "topic", "org_id")
 """Columns with few different texts."""
 
 
-class Undecoded(Codec):
-    """A codec that takes every value as it is: the frame has no columns, the index every position."""
-
-    def __init__(self) -> None:
-        """There is no schema."""
+class Undecoded:
+    """A decoder that takes every value as it is: the frame has no columns, the index every position."""
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """Accept all ``values`` and decode none."""
@@ -58,14 +53,5 @@ class DeadLettersStage:
 
 def dead_letters_stage(settings: Settings, commit: Commit) -> DeadLettersStage:
     """Make the stage; nothing is connected before its first block."""
-    options = StageOptions(
-        name=settings.groups.dead_letters,
-        table=DEAD_LETTERS,
-        dead_letter_topic=settings.topics.deadletters,
-        flush_rows=settings.stream.flush_rows,
-        flush_seconds=settings.stream.flush_seconds,
-        behind_flush_seconds=settings.stream.behind_flush_seconds,
-        lateness_ms=0,
-    )
-    producer = AcknowledgedProducer(producer_config(kafka_client_config(settings.kafka)))
-    return DeadLettersStage(Stage(options, commit, ClickHouseWriter(settings.clickhouse, labels=LABELS), producer))
+    options = stage_options(settings, settings.groups.dead_letters, DEAD_LETTERS)
+    return DeadLettersStage(make_stage(settings, options, commit, LABELS))

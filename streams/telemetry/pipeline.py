@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -22,17 +23,16 @@ from connectors.kafka.client import kafka_client_config
 from connectors.registry import Registry, value_subject
 from schemas import load_schema
 from sinks.clickhouse.stored_windows import StoredWindows
-from sinks.clickhouse.writer import ClickHouseWriter
 from streams.engine.block import Block
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import Codes, KeyIndex
 from streams.engine.outcome import Doubtful, Outcome, Points
-from streams.engine.producer import AcknowledgedProducer, producer_config
 from streams.engine.refusals import RefusalLimit
-from streams.engine.stage import Commit, Rollup, Stage, StageOptions
+from streams.engine.stage import Commit, Stage, StageOptions
 from streams.engine.upstream import UpstreamWatermark
 from streams.telemetry.enrich import TIME, gather, points_of, raw_rows
+from streams.telemetry.make_stage import make_stage, stage_options
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
@@ -98,6 +98,8 @@ class ReadingsStage:
 
     def _doubtful(self, block: Block, verdicts: Verdicts) -> Doubtful:
         """What an earlier version, or other metadata, may have stored; of undecodable bytes the time of arrival."""
+        if not verdicts.any() and not block.rejected:
+            return Doubtful.nothing()
         ts = block.frame["ts"].to_numpy()
         possible = (ts <= block.append_ts + self._skew_ms) & (ts >= block.append_ts - self._keeps_ms)
         rows = np.flatnonzero((verdicts != 0) & possible)
@@ -211,9 +213,12 @@ class Pipeline:
         """Make the readings stage."""
         settings = self._settings
         rollup = MinuteRollup(self.series, self._stored, self._announcement(settings.topics.aggregates_1m))
-        lateness_ms = _ms(settings.stream.lateness_seconds)
-        idle_ms = _ms(settings.stream.idle_seconds)
-        stage = self._stage(settings.groups.readings, "raw_readings", lateness_ms, commit, rollup, idle_ms)
+        options = replace(
+            self._options(settings.groups.readings, "raw_readings"),
+            lateness_ms=_ms(settings.stream.lateness_seconds),
+            idle_ms=_ms(settings.stream.idle_seconds),
+        )
+        stage = make_stage(settings, options, commit, LABELS, rollup)
         return ReadingsStage(settings, self.series, self.metadata, stage)
 
     def minutes(self, commit: Commit) -> MinutesStage:
@@ -222,36 +227,21 @@ class Pipeline:
         index = KeyIndex("device_id", "sensor")
         rollup = HourRollup(index, self._stored.aggregates_1m, self._announcement(settings.topics.aggregates_1h))
         upstream = UpstreamWatermark(self._client, settings.groups.readings, settings.topics.readings)
-        stage = self._stage(settings.groups.aggregates_1m, "agg_1m", 0, commit, rollup)
+        options = self._options(settings.groups.aggregates_1m, "agg_1m")
+        stage = make_stage(settings, options, commit, LABELS, rollup)
         return MinutesStage(self._retention(settings.retention.agg_1m_days), index, upstream, stage)
 
     def hours(self, commit: Commit) -> HoursStage:
         """Make the 1-hour stage."""
-        retention = self._retention(self._settings.retention.agg_1h_days)
-        return HoursStage(retention, self._stage(self._settings.groups.aggregates_1h, "agg_1h", 0, commit, None))
+        settings = self._settings
+        options = self._options(settings.groups.aggregates_1h, "agg_1h")
+        retention = self._retention(settings.retention.agg_1h_days)
+        return HoursStage(retention, make_stage(settings, options, commit, LABELS))
 
-    def _stage(
-        self,
-        name: str,
-        table: str,
-        lateness_ms: int,
-        commit: Commit,
-        rollup: Rollup | None,
-        idle_ms: int | None = None,
-    ) -> Stage:
-        options = StageOptions(
-            name=name,
-            table=table,
-            dead_letter_topic=self._settings.topics.deadletters,
-            flush_rows=self._settings.stream.flush_rows,
-            flush_seconds=self._settings.stream.flush_seconds,
-            behind_flush_seconds=self._settings.stream.behind_flush_seconds,
-            lateness_ms=lateness_ms,
-            idle_ms=idle_ms,
-            refusal_limit=RefusalLimit(**self._settings.dead_letters.model_dump()),
-        )
-        sink = ClickHouseWriter(self._settings.clickhouse, labels=LABELS)
-        return Stage(options, commit, sink, AcknowledgedProducer(producer_config(self._client)), rollup)
+    def _options(self, name: str, table: str) -> StageOptions:
+        """Options of a stage that judges its records."""
+        limit = RefusalLimit(**self._settings.dead_letters.model_dump())
+        return replace(stage_options(self._settings, name, table), refusal_limit=limit)
 
     def _announcement(self, topic: str) -> Announcement:
         return Announcement(topic, Encoder(load_schema("Aggregate"), self._schema_ids[topic]))

@@ -103,15 +103,19 @@ class _Rollup(ABC):
         points, number = _numbered(self._read_back(windows, self.size_ms), windows)
         if not len(points):
             return Closing(pl.DataFrame(), NO_CONFLICTS)
-        reduced, conflicts = self._reduce(points.with_columns(number))
-        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._append_ts(points), reduced)
-        reduced = pl.concat([reduced, empty])
+        reduced, conflicts = self._reduce_stored(points, number)
         window = reduced["series"].to_numpy()
         rows = self._rows(reduced, codes[window], windows["start"].to_numpy()[window], points)
         if not len(conflicts):
             return Closing(rows, NO_CONFLICTS)
         replaced = points.with_columns(series=codes[number.to_numpy()])[conflicts]
         return Closing(rows, self._conflicts(replaced.filter(pl.col("offset") >= since)))
+
+    def _reduce_stored(self, points: pl.DataFrame, number: pl.Series) -> Reduction:
+        """Reduce points by the numbers beside them; a number whose points are all texts gets a row of count 0."""
+        reduced, conflicts = self._reduce(points.with_columns(series=number))
+        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._append_ts(points), reduced)
+        return Reduction(pl.concat([reduced, empty]), conflicts)
 
     def _rows(self, reduced: pl.DataFrame, codes: Ints, starts: Ints, points: pl.DataFrame) -> pl.DataFrame:
         """Return Aggregate rows in the contract's order."""
@@ -168,9 +172,7 @@ class MinuteRollup(_Rollup):
         if not len(points):
             return Closing(pl.DataFrame(), NO_CONFLICTS)
         number = points.select(pl.struct("device_id", "sensor").rank("dense").cast(pl.Int64) - 1).to_series()
-        reduced, conflicts = reduce_points(points.with_columns(series=number))
-        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._append_ts(points), reduced)
-        reduced = pl.concat([reduced, empty])
+        reduced, conflicts = self._reduce_stored(points, number)
         identity = points[reduced["row"].to_numpy()].select(IDENTITY)
         return Closing(self._windowed(identity, np.full(len(reduced), start), reduced), _usage(points[conflicts]))
 
