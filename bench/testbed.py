@@ -104,7 +104,7 @@ def running_testbed(data_dir: Path | None, port_base: int, console: Console) -> 
             data_dir = Path(tempfile.mkdtemp(prefix="weir-bench-"))
             cleaning.callback(shutil.rmtree, data_dir, ignore_errors=True)
             data_dir.chmod(0o755)  # Postgres must reach its folder as an ordinary user
-        servers = tuple(part for part in PARTS if part != "faust")
+        servers = tuple(part for part in PARTS if part not in ("api", "faust"))
         plan = StackPlan(data_dir.absolute(), port_base, workers=0, only=servers)
         with StartView(console) as view:
             cleaning.enter_context(Stack(plan, cache, view))

@@ -21,6 +21,8 @@ def contracts(settings: Settings) -> dict[str, str]:
         topics.aggregates_1m: "Aggregate",
         topics.aggregates_1h: "Aggregate",
         topics.alerts: "Alert",
+        topics.events: "Event",
+        topics.commands: "Commands",
     }
     return {value_subject(topic): record for topic, record in records.items()}
 

@@ -9,9 +9,10 @@ import faust
 
 from streams.broker_credentials import broker_credentials
 from streams.engine.crash import CrashingApp
+from streams.events.relay_service import add_relay
 from streams.metrics_page import add_metrics_page
 from streams.telemetry.agents import add_agents
-from streams.telemetry.alert_sink import add_alert_sink
+from streams.telemetry.alert_events import add_alert_events
 from weir.settings import Settings, load_settings
 
 
@@ -35,7 +36,8 @@ def create_app(settings: Settings) -> faust.App:
     # while the broker is away it writes forty lines a second; librdkafka says the same now and then
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     add_agents(app, settings)
-    add_alert_sink(app, settings)
+    add_alert_events(app, settings)
+    add_relay(app, settings)
     add_metrics_page(app)
     return app
 

@@ -25,8 +25,9 @@ def check(settings: Settings) -> None:
 
 
 def _check_schemas(settings: Settings) -> None:
+    topics = settings.topics
     with Registry(settings.registry) as registry:
-        for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h):
+        for topic in (topics.aggregates_1m, topics.aggregates_1h, topics.alerts, topics.events, topics.commands):
             if registry.latest(value_subject(topic)) is None:
                 raise ConfigError(f"The registry has no schema for {topic}; run `weir migrate`.")
 
@@ -35,7 +36,7 @@ def _check_tables(settings: Settings) -> None:
     client = connect(settings.clickhouse)
     try:
         with translating(settings.clickhouse):
-            for table in ("raw_readings", "agg_1m", "agg_1h", "alerts", "dead_letters"):
+            for table in ("raw_readings", "agg_1m", "agg_1h", "alerts", "events", "dead_letters"):
                 client.command(f"DESCRIBE TABLE {table}")
     finally:
         client.close()

@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_socket
 
 from tests.stack_under_test import CHOICE, StackUnderTest, running_stack, weir_variables
 from tests.world import World, world_on
+
+hypothesis.settings.register_profile("weir", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("weir")
 
 AMBIENT = dict(os.environ)
 """The environment of the test run, before any test changes it."""

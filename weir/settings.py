@@ -28,6 +28,7 @@ PORT_OFFSETS = {
     "clickhouse": 4,
     "gateway": 5,
     "registry_management": 6,
+    "api": 7,
     "faust": 10,
 }
 """Each embedded part's port is ``port_base`` plus this; worker N of several listens on ``faust`` + N."""
@@ -120,7 +121,16 @@ class RetentionSettings(_Group):
     agg_1m_days: Positive = Field(210, description="1-minute rows in all")
     agg_1h_hot_days: Positive = Field(180, description="1-hour rows on the hot volume")
     agg_1h_days: Positive = Field(910, description="1-hour rows in all")
+    events_days: Positive = Field(910, description="events in all")
     topic_days: Positive = Field(7, description="messages of every topic in Kafka")
+
+
+class AlertSettings(_Group):
+    """How alerts are found again after a restart."""
+
+    look_back_seconds: Seconds = Field(
+        600.0, description="how far before its checkpoint a partition is read back; longer where a rule lasts"
+    )
 
 
 class ParitySettings(_Group):
@@ -139,6 +149,21 @@ class WorkerSettings(_Group):
     data_dir: Path = Field(Path(".weir/worker"), description="folder for Faust's own files")
 
 
+class ApiSettings(_Group):
+    """The HTTP API of metadata."""
+
+    host: str = Field("127.0.0.1", description="address it listens on")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(PORT_BASE + 7, description="port it listens on")
+    session_secret: SecretStr | None = Field(
+        None, min_length=32, description="signs the tokens of sessions; without it they end with the process"
+    )
+    session_seconds: Positive = Field(3_600, description="how long a session's token holds")
+    verified_seconds: Seconds = Field(60.0, description="how long the hash of a key is not computed again")
+    body_bytes: Positive = Field(1_114_112, description="largest body that it takes")
+    body_seconds: Annotated[float, Field(gt=0)] = Field(20.0, description="time allowed for one body to arrive")
+    most_connections: Positive = Field(1_000, description="clients at a time; more are answered 503")
+
+
 class Settings(BaseSettings):
     """All of them. ``namespace`` starts every topic and group name, so that several Weirs can share a cluster."""
 
@@ -154,8 +179,10 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     retention: RetentionSettings = RetentionSettings()
+    alerts: AlertSettings = AlertSettings()
     parity: ParitySettings = ParitySettings()
     worker: WorkerSettings = WorkerSettings()
+    api: ApiSettings = ApiSettings()
 
     @cached_property
     def topics(self) -> Topics:
@@ -193,6 +220,8 @@ class Topics:
         self.aggregates_1m = f"{namespace}.aggregates.1m"
         self.aggregates_1h = f"{namespace}.aggregates.1h"
         self.alerts = f"{namespace}.alerts"
+        self.events = f"{namespace}.events"
+        self.commands = f"{namespace}.commands"
         self.deadletters = f"{namespace}.deadletters"
         self.replayed = f"{namespace}.deadletters.replayed"
 
@@ -206,11 +235,13 @@ class Groups:
         self.aggregates_1m = f"{namespace}.aggregates_1m"
         self.aggregates_1h = f"{namespace}.aggregates_1h"
         self.dead_letters = f"{namespace}.dead_letters"
+        self.alerts = f"{namespace}.alerts"
+        self.events = f"{namespace}.events"
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every group."""
-        return self.readings, self.aggregates_1m, self.aggregates_1h, self.dead_letters
+        return self.readings, self.aggregates_1m, self.aggregates_1h, self.dead_letters, self.alerts, self.events
 
 
 def load_settings(**overrides: object) -> Settings:

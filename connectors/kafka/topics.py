@@ -13,6 +13,12 @@ from weir.settings import Settings
 DEAD_LETTER_BYTES = 2 * 1024 * 1024
 """A dead letter is a whole record, which may be of Kafka's largest size (1 MiB by default), and its headers."""
 
+EVENT_BYTES = 8 * 1024 * 1024
+"""An event may hold a mebibyte of JSON, whose text is up to six times as long when it is all control characters."""
+
+_UNCOMPRESSED = {"compression.type": "uncompressed"}
+"""For a topic that a Faust agent reads: its client has no codec for what librdkafka and others compress with."""
+
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -33,7 +39,9 @@ def topic_plans(settings: Settings) -> list[TopicPlan]:
         TopicPlan(names.readings, partitions, kept),
         TopicPlan(names.aggregates_1m, partitions, _compacted(days.agg_1m_days, days.topic_days)),
         TopicPlan(names.aggregates_1h, partitions, _compacted(days.agg_1h_days, days.topic_days)),
-        TopicPlan(names.alerts, 1, _compacted(days.topic_days, 1)),
+        TopicPlan(names.alerts, 1, _compacted(days.topic_days, 1) | _UNCOMPRESSED),
+        TopicPlan(names.events, 1, kept | {"max.message.bytes": str(EVENT_BYTES)}),
+        TopicPlan(names.commands, 1, _newest_of_each_key(days.topic_days) | {"max.message.bytes": str(EVENT_BYTES)}),
         TopicPlan(names.deadletters, 1, kept | {"max.message.bytes": str(DEAD_LETTER_BYTES)}),
         TopicPlan(names.replayed, 1, kept),  # as long as the letters: a receipt is younger than its letter
     ]
@@ -57,6 +65,16 @@ def _compacted(days: int, whole_days: int) -> dict[str, str]:
     return _deleted_after(days) | {
         "cleanup.policy": "compact,delete",
         "min.compaction.lag.ms": str(whole_days * DAY_MS),
+    }
+
+
+def _newest_of_each_key(tombstone_days: int) -> dict[str, str]:
+    """The newest record of each key for ever, and tombstones for so long after: a consumer may be away that long."""
+    return {
+        "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "compact",
+        "max.compaction.lag.ms": str(DAY_MS),
+        "delete.retention.ms": str(tombstone_days * DAY_MS),
     }
 
 

@@ -32,7 +32,7 @@ def connection(
             psycopg.connect(
                 dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="weir"
             ) as conn,
-            _cut_after(conn, within_seconds),
+            cut_after(conn, within_seconds),
         ):
             yield conn
     except psycopg.Error as error:
@@ -40,7 +40,7 @@ def connection(
 
 
 @contextmanager
-def _cut_after(conn: psycopg.Connection, seconds: float | None) -> Iterator[None]:
+def cut_after(conn: psycopg.Connection, seconds: float | None) -> Iterator[None]:
     """Shut the connection's socket down after so long; whoever waits for it gets an OperationalError then."""
     if seconds is None:
         yield

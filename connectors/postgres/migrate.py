@@ -36,8 +36,8 @@ _LEDGER = """
 """
 
 _COUNT = """
-    SELECT (SELECT count(*) FROM organisations) + (SELECT count(*) FROM projects) + (SELECT count(*) FROM devices)
-         + (SELECT count(*) FROM metrics) + (SELECT count(*) FROM sensors)
+    SELECT (SELECT count(*) FROM entities) + (SELECT count(*) FROM relationships) + (SELECT count(*) FROM metrics)
+         + (SELECT count(*) FROM processes)
 """
 
 
@@ -120,14 +120,15 @@ def rollback(dsn: str, to: int, *, dry_run: bool = False, folder: Path = FOLDER)
 
 
 def load_sample(dsn: str, *, dry_run: bool = False) -> Change:
-    """Add the example organisations, projects, devices, metrics and sensors; rows that exist stay as they are.
+    """Add the example organisations with their users, projects, devices, sensors, metrics and processes.
 
-    A dry run does it, counts and rolls back.
+    Rows that exist stay as they are, and what people have changed stays changed. A dry run does it, counts and rolls
+    back.
     """
     with connection(dsn) as conn:
-        before = _entities(conn)
+        before = _rows(conn)
         conn.execute(SAMPLE.read_text())
-        added = _entities(conn) - before
+        added = _rows(conn) - before
         if dry_run or not added:
             conn.rollback()
     return Change("postgres", "sample data", "create" if added else "unchanged", f"{added} rows" if added else "")
@@ -194,6 +195,6 @@ def _lock(conn: psycopg.Connection) -> Iterator[None]:
             conn.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
 
 
-def _entities(conn: psycopg.Connection) -> int:
+def _rows(conn: psycopg.Connection) -> int:
     row = conn.execute(_COUNT).fetchone()
     return int(row[0]) if row else 0

@@ -42,7 +42,8 @@ def read_existing(client: Client, database: str) -> dict[str, Existing]:
         name: Existing(
             engine=engine.split(" PARTITION BY ")[0],
             partition_by=partition_key,
-            order_by=sorting_key,
+            # the server keeps the brackets around a single column
+            order_by=re.sub(r"^\((\w+)\)$", r"\1", sorting_key),
             ttl=_between(engine, " TTL ", " SETTINGS "),
             settings=_settings(_between(engine, " SETTINGS ", None)),
             comment=comment,

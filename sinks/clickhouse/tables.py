@@ -57,7 +57,13 @@ def tables(settings: Settings) -> list[Table]:
         raw = _cooled(raw, policy, "ts", days.raw_hot_days)
         one_minute = _cooled(one_minute, policy, "window_start", days.agg_1m_hot_days)
         one_hour = _cooled(one_hour, policy, "window_start", days.agg_1h_hot_days)
-    others = (_alerts(days.agg_1h_days), _dead_letters(days.raw_days), _usage(days.agg_1h_days))
+    others = (
+        _alerts(days.agg_1h_days),
+        _events(days.events_days),
+        _dead_letters(days.raw_days),
+        _usage(days.agg_1h_days),
+        _metric_definitions(),
+    )
     return [replace(table, settings=table.settings | remembered) for table in (raw, one_minute, one_hour, *others)]
 
 
@@ -70,6 +76,8 @@ def views(settings: Settings) -> list[View]:
         _view("readings", "Every reading once: a resend replaces what it repeats.", raw, internal),
         _view("aggregates_1m", "One row a series and minute: the newest revision.", one_minute, internal, NOT_EMPTY),
         _view("aggregates_1h", "One row a series and hour: the newest revision.", one_hour, internal, NOT_EMPTY),
+        _view("event_log", "Every event once.", by_name["events"], internal),
+        _view("metrics", "The registry of metrics: types, units, bounds.", by_name["metric_definitions"], internal),
     ]
 
 
@@ -165,21 +173,48 @@ def _alerts(days: int) -> Table:
         comment="Alerts as they were triggered and resolved; a replay repeats the id and replaces the row.",
         columns=(
             Column("id", "String", "Stable id of the cause.", TEXT_CODEC),
-            Column("kind", LABEL, "What happened, such as threshold or silent."),
+            Column("kind", LABEL, "What happened: above, below or silent."),
             Column("state", LABEL, "triggered or resolved."),
             Column("org_id", LABEL, "Organisation that owns the device."),
             Column("project_id", LABEL, "Project of the device; empty when it has none."),
             Column("device_id", "String", "Registered id of the device."),
             Column("sensor", LABEL, "Name of the sensor; empty when the alert is the device's."),
-            Column("ts", INSTANT, "Event time at which the state was reached.", RISING_CODEC),
+            Column("ts", INSTANT, "When the state was reached: event time, of a silence the broker's.", RISING_CODEC),
             Column("threshold", "Nullable(Float64)", "The bound that was crossed."),
             Column("value", "Nullable(Float64)", "The value that crossed it."),
-            Column("window_start", f"Nullable({INSTANT})", "Window it was judged on."),
-            Column("window_end", f"Nullable({INSTANT})", "First instant after that window."),
+            Column("window_start", f"Nullable({INSTANT})", "When the cause began."),
+            Column("window_end", f"Nullable({INSTANT})", "When the state was reached."),
+            Column("partition", "Nullable(Int32)", "Partition of the readings that it was found in."),
+            Column("offset", "Nullable(Int64)", "Offset there at which the state was reached."),
         ),
         engine="ReplacingMergeTree(ts)",
         partition_by="toYYYYMM(ts)",
         order_by="org_id, device_id, sensor, kind, id, state",
+        ttl=f"toDateTime(ts) + toIntervalDay({days})",
+    )
+
+
+def _events(days: int) -> Table:
+    return Table(
+        name="events",
+        comment="What happened to devices and all other entities. Read the view event_log: here one may show twice.",
+        columns=(
+            Column("id", "Int64", "Identity; of one entity, the later event has the higher id.", RISING_CODEC),
+            Column("ts", INSTANT, "When it was written.", RISING_CODEC),
+            Column("event_type", LABEL, "Dotted type, such as device.status_changed."),
+            Column("org_id", LABEL, "Organisation that the entity belongs to."),
+            Column("device_id", "String", "Device that the entity is, or is a sensor of; empty for everything else."),
+            Column("entity_id", "String", "UUID of the entity.", TEXT_CODEC),
+            Column("entity_type", LABEL, "Type of the entity, such as device.esp32."),
+            Column("entity_key", "String", "Slug, device id, sensor's name, e-mail: what it is called.", TEXT_CODEC),
+            Column("data", "String", "What happened in detail, a JSON object.", TEXT_CODEC),
+            Column("metadata", "String", "About the event itself, a JSON object.", TEXT_CODEC),
+            Column("actor", "String", "Who did it: e-mail of a user, key:PREFIX, or a part of Weir.", TEXT_CODEC),
+            Column("source", LABEL, "Program and host that wrote it."),
+        ),
+        engine="ReplacingMergeTree",
+        partition_by="toYYYYMM(ts)",
+        order_by="org_id, device_id, ts, id",
         ttl=f"toDateTime(ts) + toIntervalDay({days})",
     )
 
@@ -228,4 +263,26 @@ def _usage(days: int) -> Table:
         partition_by="toYYYYMM(minute)",
         order_by="org_id, minute, reason",
         ttl=f"minute + toIntervalDay({days})",
+    )
+
+
+def _metric_definitions() -> Table:
+    return Table(
+        name="metric_definitions",
+        comment="Metrics as Postgres has them. Read the view metrics: here older definitions may show as well.",
+        columns=(
+            Column("name", "String", "Dotted name, as in the column metric of readings and aggregates."),
+            Column("value_type", LABEL, "float, integer, boolean, string, enum or json."),
+            Column("unit", LABEL, "Base unit, in which readings are stored; empty when it has none."),
+            Column("min_value", "Nullable(Float64)", "Lower bound of sensors that set none."),
+            Column("max_value", "Nullable(Float64)", "Upper bound of sensors that set none."),
+            Column("bounds_action", LABEL, "What becomes of a value out of bounds: reject or mark."),
+            Column("enum_values", "Array(String)", "Texts that an enum may take."),
+            Column("json_schema", "String", "JSON Schema of structured values; empty for any JSON."),
+            Column("description", "String", "What it measures, in words."),
+            Column("copied_at", INSTANT, "When it was copied from Postgres.", default="now64(3)"),
+        ),
+        engine="ReplacingMergeTree(copied_at)",
+        partition_by="tuple()",
+        order_by="name",
     )

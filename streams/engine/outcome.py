@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from streams.engine.dead_letters import DeadLetter
+from streams.engine.producer import Record
 from streams.engine.watermark import Int64s
 
 
@@ -59,6 +60,13 @@ class Doubtful(NamedTuple):
         return Doubtful(self.offsets[:at], self.ts[:at]), Doubtful(self.offsets[at:], self.ts[at:])
 
 
+class Announced(NamedTuple):
+    """A record to write once the rows up to ``offset`` are stored."""
+
+    offset: int
+    record: Record
+
+
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -68,6 +76,7 @@ class Outcome:
 
     ``rows`` are the sink table's columns, ``offsets`` the same rows', ascending. ``points`` is ``None`` where nothing
     is windowed. ``doubtful`` names records that were refused and may have been stored by an earlier judgement.
+    ``announced`` is written with the rows, but by a replay only what lies above what is stored.
     """
 
     rows: pl.DataFrame
@@ -75,6 +84,7 @@ class Outcome:
     points: Points | None
     dead_letters: list[DeadLetter]
     doubtful: Doubtful = field(default_factory=Doubtful.nothing)
+    announced: list[Announced] = field(default_factory=list)
 
     def split(self, offset: int) -> tuple[Outcome, Outcome]:
         """What lies below ``offset``, and the rest."""
@@ -83,7 +93,9 @@ class Outcome:
         doubtful_below, doubtful_above = self.doubtful.split(offset)
         letters_below = [letter for letter in self.dead_letters if letter.offset < offset]
         letters_above = [letter for letter in self.dead_letters if letter.offset >= offset]
+        told_below = [each for each in self.announced if each.offset < offset]
+        told_above = [each for each in self.announced if each.offset >= offset]
         return (
-            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, doubtful_below),
-            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, doubtful_above),
+            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, doubtful_below, told_below),
+            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, doubtful_above, told_above),
         )

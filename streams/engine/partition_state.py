@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final, NamedTuple
 
@@ -17,6 +18,7 @@ from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
 from streams.engine.kept import NOTHING_KEPT, UNSURE, Kept, KeptSince, kept_of
 from streams.engine.outcome import Doubtful, Outcome
+from streams.engine.producer import Record
 from streams.engine.recount import Recount
 from streams.engine.refusals import RefusalLimit, Refusals
 from streams.engine.watermark import Watermark
@@ -42,7 +44,7 @@ class Pending:
 
     ``kept`` names its rows, ``kept_again`` is what a replay must count to be sure that it judges the same. ``late``
     names the closed windows (``series``, ``start``) to compute again, ``watermark`` the event time up to which windows
-    close.
+    close, ``announced`` what else is to be written.
     """
 
     first: int
@@ -54,6 +56,7 @@ class Pending:
     late: list[pl.DataFrame]
     watermark: int
     refusals: Refusals
+    announced: list[Record] = field(default_factory=list)
 
 
 class _Piece:
@@ -102,6 +105,7 @@ class PartitionState:
         self._committed = _as_committed(begin)
         self.behind = False
         self._pieces: deque[_Piece] = deque()
+        self._announced: list[Record] = []
 
     # -- taking in -----------------------------------------------------------------------------------------------
 
@@ -151,8 +155,12 @@ class PartitionState:
         after.check(limit, longest, str(self.lease))
         return after
 
-    def silent(self, event_time: int | None) -> None:
-        """Nothing is left to read: end what was to be read again and the log no longer has, move the watermark."""
+    def silent(self, event_time: int | None, announced: Sequence[Record] = ()) -> None:
+        """Nothing is left to read: end what was to be read again and the log no longer has, move the watermark.
+
+        ``announced`` is written by the next flush.
+        """
+        self._announced += announced
         self._rebuilt()
         if self.stored < self.cut:
             self.end = max(self.end, self.cut)
@@ -228,6 +236,8 @@ class PartitionState:
         """Whether a flush would change anything and may begin: not before a planned block is complete."""
         if self._rebuilding_from is not None or self.stored < self.cut and self.end < self.cut:
             return False
+        if self._announced:
+            return True
         return self.end > self.taken or self.checkpoint() != self._committed or self._may_close
 
     @property
@@ -271,7 +281,9 @@ class PartitionState:
             [piece.late for piece in pieces if piece.late is not None],
             self.watermark.value if last is None else last.watermark,
             self._refusals if last is None else last.refusals,
+            [each.record for piece in pieces for each in piece.fresh.announced] + self._announced,
         )
+        self._announced = []
         self.taken, self._planned_unsure = pending.end, False
         return pending
 

@@ -4,7 +4,8 @@ For the rows of a partition from offset *a* up to, not including, *b*::
 
     1. commit   {stored: a, planned: b}             synchronously, refused when the partition is no longer ours
     2. insert   token stream:topic:partition:a-b    ClickHouse drops the block if it was there before a crash
-    3. refuse   the block's dead letters            acknowledged by the broker
+    3. refuse   the block's dead letters, and then  acknowledged by the broker
+                what else the agent announces of it
     4. publish  windows it closed, corrections      acknowledged by the broker
     5. settle   the next commit says {stored: b}    together with the next plan, or alone when there is nothing to plan
 
@@ -18,7 +19,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -175,11 +176,22 @@ class Stage:
             if not self._busy:
                 self._begin_flush()
 
-    async def silent(self, block: Block, event_time: int | None) -> None:
-        """Take note that a partition is caught up; its windows that end by ``event_time`` (ms) close."""
+    async def silent(self, block: Block, event_time: int | None, announced: Sequence[Record] = ()) -> None:
+        """Take note that a partition is caught up; its windows that end by ``event_time`` (ms) close.
+
+        ``announced`` is written by the next flush.
+        """
         state = self._state_of(block)
         if state is not None:
-            state.silent(event_time)
+            state.silent(event_time, announced)
+
+    def stored(self, block: Block) -> int | None:
+        """The next offset of the block's partition that is not known to be stored; None while nothing is known of it.
+
+        Raises whatever made a flush fail.
+        """
+        state = self._state_of(block)
+        return None if state is None else state.stored
 
     async def failed(self) -> BaseException:
         """Wait until a flush fails, and give what it failed with: let it crash the worker, which stores no more."""
@@ -325,6 +337,7 @@ class Stage:
         for state, pending, _ in closed:
             self._insert(state.lease, pending)
         self._refuse([letter for _, pending, _ in closed for letter in pending.dead_letters])
+        self._write([record for _, pending, _ in closed for record in pending.announced])
         for state, _, windows in closed:
             self._publish(state.lease, windows)
         for state, pending, _ in closed:

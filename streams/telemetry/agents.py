@@ -18,6 +18,8 @@ from streams.engine.consumer import ConsumerOptions, consumer_config
 from streams.engine.garbage import collect_rarely
 from streams.engine.retrying import patiently
 from streams.engine.stage import Commit
+from streams.events.event_sink import EVENTS, events_stage
+from streams.telemetry.alert_sink import ALERTS, alerts_stage
 from streams.telemetry.dead_letter_sink import DEAD_LETTERS, Undecoded, dead_letters_stage
 from streams.telemetry.parity_watch import add_parity_watch
 from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline, TelemetryStage
@@ -25,7 +27,7 @@ from weir.settings import Settings
 
 
 def add_agents(app: faust.App, settings: Settings) -> None:
-    """Put the four agents and the metadata timer on ``app``; nothing connects before the app starts."""
+    """Put the agents and the metadata timer on ``app``; nothing connects before the app starts."""
     registry = Registry(settings.registry)
     topics, groups = settings.topics, settings.groups
     building = asyncio.Lock()
@@ -44,6 +46,8 @@ def add_agents(app: faust.App, settings: Settings) -> None:
         async with building:
             if not built:
                 built.append(await asyncio.to_thread(Pipeline, settings, registry))
+                built[0].metadata.listen()
+                await built[0].metric_copy.follow_metadata(built[0].series.registered.metadata)
                 collect_rarely()
         return built[0]
 
@@ -76,6 +80,10 @@ def add_agents(app: faust.App, settings: Settings) -> None:
     add(channel(groups.aggregates_1h, topics.aggregates_1h, decoding("Aggregate")), AGGREGATES_1H, Pipeline.hours)
     letters = channel(groups.dead_letters, topics.deadletters, Undecoded())
     add(letters, DEAD_LETTERS, lambda _, commit: dead_letters_stage(settings, commit))
+    alerts = channel(groups.alerts, topics.alerts, decoding("Alert"))
+    add(alerts, ALERTS, lambda _, commit: alerts_stage(settings, commit))
+    events = channel(groups.events, topics.events, decoding("Event"))
+    add(events, EVENTS, lambda _, commit: events_stage(settings, commit))
     add_parity_watch(app, settings, lambda: readings.holds(0))
 
     @app.timer(settings.postgres.refresh_seconds)  # type: ignore[untyped-decorator]  # Faust's is

@@ -1,36 +1,41 @@
-"""Alerts from their topic into ClickHouse: few, so an ordinary Faust topic with one event a message will do."""
+"""The stage that keeps alerts in ClickHouse, as every other stage keeps its rows."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from typing import Final
 
-import faust
 import polars as pl
-from faust.types import StreamT
 
-from connectors.registry import Registry
-from schemas import load_schema
-from sinks.clickhouse.writer import ClickHouseWriter
-from streams.engine.codec import Codec
-from streams.engine.retrying import patiently
+from streams.engine.block import Block
+from streams.engine.outcome import Outcome
+from streams.engine.stage import Commit, Stage
 from streams.telemetry.enrich import TIME
+from streams.telemetry.make_stage import make_stage, stage_options
+from streams.telemetry.pipeline import undecodable
 from weir.settings import Settings
 
-
-def add_alert_sink(app: faust.App, settings: Settings) -> None:
-    """Store what appears on the alerts topic. At least once: a repeated alert has the same id and replaces itself."""
-    topic = app.topic(settings.topics.alerts, value_type=bytes, value_serializer="raw", key_serializer="raw")
-    codec = Codec(load_schema("Alert"), Registry(settings.registry))
-    sink = ClickHouseWriter(settings.clickhouse)
-
-    @app.agent(topic, name="alerts")
-    async def store_alerts(events: StreamT[bytes]) -> None:
-        async for batch in events.take(1_000, within=0.2):
-            await asyncio.to_thread(patiently(_store), sink, codec, batch)
+ALERTS: Final = "alerts"
+LABELS: Final = ("kind", "state", "org_id", "project_id", "sensor")
+"""Columns with few different texts."""
 
 
-def _store(sink: ClickHouseWriter, codec: Codec, batch: Sequence[bytes]) -> None:
-    rows = codec.decode(batch).frame.with_columns(pl.col("ts", "window_start", "window_end").cast(TIME))
-    if len(rows):
-        sink.insert("alerts", rows, token="")
+class AlertsStage:
+    """Alerts in; rows of the table ``alerts`` out."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Store through ``stage``."""
+        self._stage = stage
+        self.stop, self.failed = stage.stop, stage.failed
+
+    async def process(self, block: Block) -> None:
+        """Store one block."""
+        if block.silent:
+            await self._stage.silent(block, None)
+        else:
+            rows = block.frame.with_columns(pl.col("ts", "window_start", "window_end").cast(TIME))
+            await self._stage.accept(block, Outcome(rows, block.offsets, None, undecodable(block, ALERTS)))
+
+
+def alerts_stage(settings: Settings, commit: Commit) -> AlertsStage:
+    """Make the stage; nothing is connected before its first block."""
+    return AlertsStage(make_stage(settings, stage_options(settings, settings.groups.alerts, ALERTS), commit, LABELS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from streams.engine.key_index import Codes
@@ -75,8 +74,3 @@ def _text_or(column: pl.Series, default: pl.Series) -> pl.Series:
     if column.null_count() == len(column):
         return texts
     return column if not column.null_count() else texts.zip_with(column.is_null(), column)
-
-
-def gather(dims: pl.DataFrame, codes: Codes) -> pl.DataFrame:
-    """Return the dimensions of each reading, by the code of its series."""
-    return dims[codes.astype(np.uint32)] if len(codes) else dims.clear()

@@ -3,7 +3,7 @@
 =============== ======================= =========================== =========================
 stage           reads                   stores                      publishes
 =============== ======================= =========================== =========================
-readings        weir.readings           raw_readings                weir.aggregates.1m
+readings        weir.readings           raw_readings                weir.aggregates.1m, alerts
 aggregates_1m   weir.aggregates.1m      agg_1m                      weir.aggregates.1h
 aggregates_1h   weir.aggregates.1h      agg_1h
 =============== ======================= =========================== =========================
@@ -14,16 +14,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from connectors.kafka.client import kafka_client_config
+from connectors.postgres.alert_rules import load_rules
 from connectors.registry import Registry, value_subject
 from schemas import load_schema
 from sinks.clickhouse.stored_windows import StoredWindows
 from streams.engine.block import Block
+from streams.engine.codec import Codec
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import Codes, KeyIndex
@@ -31,9 +34,16 @@ from streams.engine.outcome import Doubtful, Outcome, Points
 from streams.engine.refusals import RefusalLimit
 from streams.engine.stage import Commit, Stage, StageOptions
 from streams.engine.upstream import UpstreamWatermark
-from streams.telemetry.enrich import TIME, gather, points_of, raw_rows
+from streams.telemetry.alerts.announcement import AlertAnnouncement
+from streams.telemetry.alerts.history import StoredHistory
+from streams.telemetry.alerts.rules import Rules
+from streams.telemetry.alerts.watch import AlertWatch
+from streams.telemetry.convert import Converted, Converter
+from streams.telemetry.enrich import TIME, points_of, raw_rows
 from streams.telemetry.make_stage import make_stage, stage_options
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
+from streams.telemetry.metric_copy import MetricCopy
+from streams.telemetry.newcomers import Newcomers
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
 from streams.telemetry.validate import DAY_MS, REASONS, Verdicts, explain, judge
@@ -62,39 +72,62 @@ class TelemetryStage(Protocol):
 class ReadingsStage:
     """Readings in; raw rows, 1-minute aggregates and dead letters out."""
 
-    def __init__(self, settings: Settings, series: ActiveSeries, metadata: MetadataFeed, stage: Stage) -> None:
+    def __init__(
+        self, settings: Settings, series: ActiveSeries, metadata: MetadataFeed, stage: Stage, alerts: AlertWatch
+    ) -> None:
         """Judge and enrich with ``series``, which ``metadata`` keeps current; store through ``stage``."""
+        self._alerts = alerts
         self._series = series
         self._metadata = metadata
+        self._newcomers = Newcomers(settings.postgres.dsn.get_secret_value())
         self._stage = stage
+        self._converter = Converter(series)
         self.stop, self.failed = stage.stop, stage.failed
         self._skew_ms = _ms(settings.stream.future_skew_seconds)
         self._keeps_ms = settings.retention.raw_days * DAY_MS
-        self._behind_clock_ms = _ms(settings.stream.lateness_seconds + settings.stream.idle_seconds)
+        self._idle_ms = _ms(settings.stream.idle_seconds)
+        self._lateness_ms = _ms(settings.stream.lateness_seconds)
 
     async def process(self, block: Block) -> None:
         """Judge, enrich and store one block; a silent partition's watermark follows the wall clock."""
+        await self._alerts.begin(block.lease, self._stage.stored(block))
         if block.silent:
-            await self._stage.silent(block, block.clock_ms - self._behind_clock_ms)
+            clock_ms = block.clock_ms - self._idle_ms
+            await self._stage.silent(block, clock_ms - self._lateness_ms, self._alerts.silent(block, clock_ms))
         else:
             codes = self._series.encode(block.frame)
-            if (codes < 0).any() and await self._metadata.learned():
+            if (codes < 0).any() and await self._learned(block, codes):
                 codes = self._series.encode(block.frame)
             await self._stage.accept(block, self.outcome(block, codes))
 
+    async def _learned(self, block: Block, codes: Codes) -> bool:
+        """Whether there is newer metadata, now that a block has names that were not registered."""
+        learned = await self._metadata.learned()
+        if learned:
+            codes = self._series.encode(block.frame)
+        metadata = self._series.registered.metadata
+        if (codes < 0).any() and await self._newcomers.take_in(block.frame, codes, metadata):
+            await self._metadata.refresh()
+            return True
+        return learned
+
     def outcome(self, block: Block, codes: Codes) -> Outcome:
         """What becomes of one block, given the codes of its series."""
-        frame, offsets, append_ts = block.frame, block.offsets, block.append_ts
-        verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms)
+        offsets, append_ts = block.offsets, block.append_ts
+        converted = self._converter.convert(block.frame, codes)
+        frame = converted.frame
+        verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms, converted.verdicts)
         letters = undecodable(block, READINGS)
         doubtful = self._doubtful(block, verdicts)
         if verdicts.any():
-            letters += self._refused(block, codes, verdicts)
+            letters += self._refused(block, codes, verdicts, converted)
             kept = np.flatnonzero(verdicts == 0)
             frame, codes, offsets, append_ts = frame[kept], codes[kept], offsets[kept], append_ts[kept]
-        rows = raw_rows(frame, gather(self._series.dims, codes), offsets, append_ts, block.lease.partition)
+        frame = self._converter.mark(frame, codes)
+        dims = self._series.dims_at(codes, frame["ts"].to_numpy())
+        rows = raw_rows(frame, dims, offsets, append_ts, block.lease.partition)
         points = points_of(frame, codes, offsets, append_ts)
-        return Outcome(rows, offsets, points, letters, doubtful)
+        return Outcome(rows, offsets, points, letters, doubtful, self._alerts.judge(block, points))
 
     def _doubtful(self, block: Block, verdicts: Verdicts) -> Doubtful:
         """What an earlier version, or other metadata, may have stored; of undecodable bytes the time of arrival."""
@@ -109,9 +142,9 @@ class ReadingsStage:
         order = np.argsort(offsets)
         return Doubtful(offsets[order], times[order])
 
-    def _refused(self, block: Block, codes: Codes, verdicts: Verdicts) -> list[DeadLetter]:
+    def _refused(self, block: Block, codes: Codes, verdicts: Verdicts, converted: Converted) -> list[DeadLetter]:
         rows = np.flatnonzero(verdicts)
-        details = explain(block.frame, rows, verdicts, block.append_ts)
+        details = explain(block.frame, rows, verdicts, block.append_ts, converted.frame, converted.sentences)
         orgs = self._series.dims["org_id"]
         return [
             DeadLetter(
@@ -202,11 +235,15 @@ class Pipeline:
         self._settings = settings
         self.series = ActiveSeries(load_registered(settings))
         self.metadata = MetadataFeed(settings, self.series)
+        self._alert_codec = Codec(load_schema("Alert"), registry)
+        self._rules = Rules(partial(load_rules, settings.postgres.dsn.get_secret_value()))
+        self.metric_copy = MetricCopy(settings.clickhouse)
+        self.metadata.on_change += [self._rules.follow_metadata, self.metric_copy.follow_metadata]
         self._stored = StoredWindows(settings.clickhouse)
         self._client = kafka_client_config(settings.kafka)
         self._schema_ids = {
             topic: _schema_id(registry, topic)
-            for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h)
+            for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h, settings.topics.alerts)
         }
 
     def readings(self, commit: Commit) -> ReadingsStage:
@@ -219,7 +256,7 @@ class Pipeline:
             idle_ms=_ms(settings.stream.idle_seconds),
         )
         stage = make_stage(settings, options, commit, LABELS, rollup)
-        return ReadingsStage(settings, self.series, self.metadata, stage)
+        return ReadingsStage(settings, self.series, self.metadata, stage, self._alert_watch())
 
     def minutes(self, commit: Commit) -> MinutesStage:
         """Make the 1-minute stage. Its input comes in order of windows, so it waits for nothing late."""
@@ -237,6 +274,16 @@ class Pipeline:
         options = self._options(settings.groups.aggregates_1h, "agg_1h")
         retention = self._retention(settings.retention.agg_1h_days)
         return HoursStage(retention, make_stage(settings, options, commit, LABELS))
+
+    def _alert_watch(self) -> AlertWatch:
+        topic = self._settings.topics.alerts
+        return AlertWatch(
+            self.series,
+            self._rules,
+            StoredHistory(self._settings, self._alert_codec),
+            AlertAnnouncement(topic, Encoder(load_schema("Alert"), self._schema_ids[topic])),
+            _ms(self._settings.alerts.look_back_seconds),
+        )
 
     def _options(self, name: str, table: str) -> StageOptions:
         """Options of a stage that judges its records."""

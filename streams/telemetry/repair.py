@@ -22,8 +22,9 @@ from streams.engine.encoder import Encoder
 from streams.engine.key_index import KeyIndex
 from streams.engine.producer import AcknowledgedProducer, producer_config
 from streams.engine.reduce import REDUCED, REVISION_SHIFT, revision
+from streams.telemetry.registered import Registered
 from streams.telemetry.rollup import IDENTITY, Announcement, HourRollup, MinuteRollup
-from streams.telemetry.series import ActiveSeries, Registered
+from streams.telemetry.series import ActiveSeries
 from weir.errors import ConfigError
 from weir.settings import Settings
 
@@ -51,7 +52,7 @@ class Repair:
         self._settings = settings
         self._stored = stored
         self._windows = StoredWindows(settings.clickhouse)
-        self._sensors = load_metadata(settings.postgres.dsn.get_secret_value()).sensors
+        self._metadata = load_metadata(settings.postgres.dsn.get_secret_value())
         self._announcements = {
             "1m": _announcement(registry, settings.topics.aggregates_1m),
             "1h": _announcement(registry, settings.topics.aggregates_1h),
@@ -99,11 +100,12 @@ class Repair:
     def _registered(self, org: str, wrong: pl.DataFrame) -> Registered:
         """What Postgres says of these series, and of those it does not have (any more), what their readings say."""
         stored = wrong.with_columns(org_id=pl.lit(org)).sort("start").unique(_SERIES, keep="last")
-        known = self._sensors.join(stored, on=[*_SERIES, "org_id"], how="semi")
-        nothing = [pl.lit(None).alias(name) for name in ("min_value", "max_value", "retention_days")]
-        gone = stored.join(known, on=_SERIES, how="anti").with_columns(nothing)
-        sensors = pl.concat([known, gone.select(SENSOR_SCHEMA.keys()).cast(pl.Schema(SENSOR_SCHEMA))])
-        return Registered(Metadata(0, sensors), self._settings.retention.raw_days)
+        known = self._metadata.sensors.join(stored, on=[*_SERIES, "org_id"], how="semi")
+        gone = stored.join(known, on=_SERIES, how="anti").with_columns(sensor_unit=pl.col("unit"))
+        nothing = [pl.lit(None).alias(name) for name in SENSOR_SCHEMA if name not in gone.columns]
+        gone = gone.with_columns(nothing).select(SENSOR_SCHEMA.keys()).cast(pl.Schema(SENSOR_SCHEMA))
+        metadata = Metadata(0, pl.concat([known, gone]), self._metadata.moves)
+        return Registered(metadata, self._settings.retention.raw_days)
 
 
 def taken_back(part: Slice, phantom: pl.DataFrame) -> pl.DataFrame:

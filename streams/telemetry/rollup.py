@@ -95,7 +95,7 @@ class _Rollup(ABC):
 
     def recompute(self, late: pl.DataFrame, since: int) -> Closing:
         """Aggregate closed windows (series, start) again, from what is stored."""
-        late = late.filter(pl.col("start") >= self._oldest_whole(late["series"].to_numpy()))
+        late = late.filter(pl.col("start") >= self._oldest_whole(late["series"].to_numpy(), late["start"].to_numpy()))
         if late.is_empty():
             return Closing(pl.DataFrame(), NO_CONFLICTS)
         codes = late["series"].to_numpy()
@@ -126,7 +126,7 @@ class _Rollup(ABC):
         window = pl.DataFrame({"window_start": starts, "window_end": starts + self.size_ms})
         return pl.concat([identity, window, reduced.select(MEASURES)], how="horizontal")
 
-    def _oldest_whole(self, codes: Ints) -> pl.Series:
+    def _oldest_whole(self, codes: Ints, starts: Ints) -> pl.Series:
         """Start (ms) before which each series' windows are left as they are: expiry has begun to delete their rows."""
         return pl.repeat(-(2**62), len(codes), dtype=pl.Int64, eager=True)
 
@@ -176,9 +176,9 @@ class MinuteRollup(_Rollup):
         identity = points[reduced["row"].to_numpy()].select(IDENTITY)
         return Closing(self._windowed(identity, np.full(len(reduced), start), reduced), _usage(points[conflicts]))
 
-    def _oldest_whole(self, codes: Ints) -> pl.Series:
-        days = self._series.dims[codes]["retention_days"].cast(pl.Int64)
-        return time.time_ns() // 1_000_000 - days * DAY_MS
+    def _oldest_whole(self, codes: Ints, starts: Ints) -> pl.Series:
+        kept_ms = self._series.retention_days(codes, starts) * DAY_MS
+        return pl.Series(time.time_ns() // 1_000_000 - kept_ms)
 
     def _names(self) -> pl.DataFrame:
         return self._series.names
@@ -195,7 +195,7 @@ class MinuteRollup(_Rollup):
         return _usage(replaced.with_columns(self._series.dims[replaced["series"].to_numpy()]["org_id"]))
 
     def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
-        known = self._series.dims[codes].with_columns(self._series.names[codes]["device_id"])
+        known = self._series.dims_at(codes, last["ts"].to_numpy()).with_columns(self._series.names[codes]["device_id"])
         return pl.concat([known, last.select("fw_ver", "source")], how="horizontal")
 
 

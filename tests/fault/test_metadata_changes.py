@@ -17,20 +17,31 @@ from tests.worker_process import WorkerProcess
 
 SEED = 25
 
-NARROWER = "UPDATE sensors SET min_value = 18, max_value = 22 WHERE device_id IN ('device-1', 'device-3')"
+SENSORS_OF = "FROM entities d WHERE d.id = s.parent_id AND d.kind = 'device'"
+NARROWER = (
+    'UPDATE entities s SET properties = s.properties || \'{"min_value": 18, "max_value": 22}\' '
+    f"{SENSORS_OF} AND d.key IN ('device-1', 'device-3')"
+)
 """The load's values are spread by 5 about 20, so about a third of them is still within."""
 
 MOVED = (
-    "INSERT INTO projects (id, organisation_id, name) VALUES ('orchard', 'acme', 'Orchard') ON CONFLICT DO NOTHING;"
-    "UPDATE devices SET project_id = 'orchard' WHERE id = 'device-2'"
+    "INSERT INTO entities (entity_type, key, name, organisation_id) "
+    "SELECT 'project', 'orchard', 'Orchard', id FROM entities WHERE entity_type = 'organisation' AND key = 'acme' "
+    "ON CONFLICT DO NOTHING;"
+    "INSERT INTO relationships (from_entity, to_entity, relationship_type, valid_from, organisation_id) "
+    "SELECT p.id, d.id, 'contains', '-infinity', p.organisation_id FROM entities p, entities d "
+    "WHERE p.entity_type = 'project' AND p.key = 'orchard' AND d.kind = 'device' AND d.key = 'device-2'"
 )
+"""Its first project, which holds for all event times: what is read after the change is in it."""
+
 CHANGES = (
-    "UPDATE sensors SET unit = 'K' WHERE device_id = 'device-0'",
+    f"UPDATE entities s SET properties = s.properties || '{{\"unit\": \"K\"}}' {SENSORS_OF} AND d.key = 'device-0'",
     NARROWER,
     MOVED,
-    "UPDATE devices SET is_active = false WHERE id = 'device-4'",
-    "UPDATE devices SET is_active = true WHERE id = 'device-4'",
-    "UPDATE sensors SET min_value = -1000, max_value = 1000",
+    "UPDATE entities SET is_active = false WHERE key = 'device-4'",
+    "UPDATE entities SET is_active = true WHERE key = 'device-4'",
+    'UPDATE entities SET properties = properties || \'{"min_value": -1000, "max_value": 1000}\' '
+    "WHERE entity_type = 'sensor'",
 )
 
 PLANNED_AND_JUDGED_AGAIN = (("raw_readings", "doubled"), ("dead letters", "never sent"))

@@ -108,3 +108,14 @@ def test_too_little_is_refused_before_anything_starts(tmp_path: Path, arguments:
     assert ended.code == 2
     assert option in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_enriching_costs_the_same_with_few_and_with_many_registered_devices(testbed: StackUnderTest) -> None:
+    ended = bench(testbed, "enrich", "--devices", "1000", "--devices", "20000")
+    assert ended.code == 0, ended.err
+    few, many = ended.json()
+    assert (few["devices"], many["devices"]) == (1_000, 20_000)
+    # a lookup that walked the registry would cost twenty times as much
+    assert many["enrich_ns"] < 3 * few["enrich_ns"]
+    assert 0 < many["change_seconds"] < 2.0
+    assert 0 < many["load_seconds"] < 10.0

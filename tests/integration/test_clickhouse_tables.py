@@ -38,10 +38,10 @@ def reading(device: str = "d", at: datetime = NOW, value: float = 1.0, offset: i
     return {"org_id": "o", "device_id": device, "sensor": "s", "ts": at, "value": value, "offset": offset} | more
 
 
-@pytest.mark.parametrize("table", ["raw_readings", "agg_1m", "agg_1h", "alerts", "dead_letters", "usage"])
+@pytest.mark.parametrize("table", ["raw_readings", "agg_1m", "agg_1h", "alerts", "events", "dead_letters", "usage"])
 def test_every_table_drops_a_block_whose_token_it_has_seen(client: Client, table: str) -> None:
-    time = {"raw_readings": "ts", "agg_1m": "window_start", "agg_1h": "window_start", "alerts": "ts", "usage": "minute"}
-    row = {"org_id": "o", time.get(table, "first_seen"): NOW} | ({"accepted": 1} if table == "usage" else {})
+    time = {"agg_1m": "window_start", "agg_1h": "window_start", "dead_letters": "first_seen", "usage": "minute"}
+    row = {"org_id": "o", time.get(table, "ts"): NOW} | ({"accepted": 1} if table == "usage" else {})
     insert(client, table, row, block="stream:topic:0:1-1")
     insert(client, table, row, block="stream:topic:0:1-1")
     assert rows(client, f"SELECT count() FROM {table}")[0][0] == 1

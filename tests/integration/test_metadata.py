@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from connectors.postgres.devices import Registered, register
-from connectors.postgres.metadata import SENSOR_SCHEMA, load_metadata, metadata_version
+from connectors.postgres.metadata import SENSOR_SCHEMA, load_changes, load_metadata, metadata_version
 from connectors.postgres.migrate import load_sample
+from connectors.postgres.newcomers import MOST_SENSORS, PENDING, admissible
+from streams.telemetry.newcomers import Newcomers
 from tests.free_ports import free_port
 from tests.one_server import postgres_database
 from tests.stack_under_test import StackUnderTest
@@ -39,7 +45,7 @@ def sensor(dsn: str, device: str, name: str) -> dict[str, Any]:
 
 def test_an_empty_database_gives_an_empty_frame_with_all_columns(dsn: str) -> None:
     metadata = load_metadata(dsn)
-    assert metadata.version == 1
+    assert metadata.version == metadata_version(dsn)
     assert metadata.sensors.height == 0
     assert metadata.sensors.schema == SENSOR_SCHEMA
 
@@ -56,14 +62,21 @@ def test_a_sensor_comes_with_its_owner_its_metric_and_its_projects_retention(sam
         "min_value": -40.0,
         "max_value": 125.0,
         "retention_days": 365,
+        "sensor_unit": "celsius",
+        "own_min": False,
+        "own_max": False,
+        "value_type": "float",
+        "mark_bounds": False,
     }
 
 
 def test_a_sensors_own_unit_and_bounds_win_over_the_metrics_one_by_one(sample: str) -> None:
     pressure = sensor(sample, "biotech-esp32-001", "pressure")
     oven = sensor(sample, "acme-oven-001", "temperature")
-    assert (pressure["unit"], pressure["min_value"], pressure["max_value"]) == ("hPa", 300.0, 1200.0)
+    assert (pressure["sensor_unit"], pressure["min_value"], pressure["max_value"]) == ("hPa", 300.0, 1200.0)
+    assert (pressure["unit"], pressure["own_min"], pressure["own_max"]) == ("kPa", True, True)
     assert (oven["min_value"], oven["max_value"]) == (0.0, 350.0)
+    assert (oven["own_min"], oven["own_max"]) == (False, True)
 
 
 def test_a_device_without_project_has_an_empty_project_and_no_retention_of_its_own(sample: str) -> None:
@@ -83,35 +96,36 @@ def test_retired_devices_are_left_out_and_the_rest_is_sorted(sample: str) -> Non
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE projects SET settings = '{\"data_retention_days\": 7}' WHERE id = 'fermentation-development'",
-        "UPDATE devices SET is_active = false WHERE id = 'acme-oven-001'",
+        "UPDATE entities SET properties = '{\"settings\": {}}' WHERE key = 'fermentation-development'",
+        "UPDATE entities SET is_active = false WHERE key = 'acme-oven-001'",
         "UPDATE metrics SET max_value = 60 WHERE name = 'environment.temperature'",
-        "UPDATE sensors SET unit = 'K' WHERE device_id = 'acme-esp32-001' AND name = 'temperature'",
-        "INSERT INTO organisations (id, name) VALUES ('new-org', 'New')",
-        "DELETE FROM devices WHERE id = 'biotech-esp32-001'",
-        "TRUNCATE sensors",
+        'UPDATE entities SET properties = properties || \'{"unit": "K"}\' WHERE parent_id IS NOT NULL',
+        "INSERT INTO entities (id, entity_type, key, organisation_id) SELECT id, 'organisation', 'new-org', id "
+        "FROM (SELECT gen_random_uuid() AS id) o",
+        "UPDATE relationships SET valid_to = now() WHERE relationship_type = 'contains'",
+        "INSERT INTO relationships (from_entity, to_entity, relationship_type, organisation_id) SELECT b.id, e.id, "
+        "'contains', e.organisation_id FROM entities b, entities e "
+        "WHERE b.key = 'bioreactor-optimization' AND e.key = 'acme-oven-001'",
     ],
 )
-def test_any_change_grows_the_version_and_wakes_who_listens(sample: str, statement: str) -> None:
-    before = metadata_version(sample)
+def test_any_change_grows_the_version_and_wakes_who_listens(dsn: str, statement: str) -> None:
+    load_sample(dsn)
+    before = metadata_version(dsn)
     with (
-        psycopg.connect(sample, autocommit=True) as listener,
-        psycopg.connect(sample, autocommit=True) as writer,
+        psycopg.connect(dsn, autocommit=True) as listener,
+        psycopg.connect(dsn, autocommit=True) as writer,
     ):
         listener.execute("LISTEN weir_metadata")
         writer.execute(statement.encode())
         heard = [int(notice.payload) for notice in listener.notifies(timeout=5, stop_after=1)]
     assert heard and heard[0] > before
-    assert metadata_version(sample) >= heard[0]
-    with psycopg.connect(sample, autocommit=True) as writer:  # for the next test
-        writer.execute("DELETE FROM organisations; DELETE FROM metrics")
-    load_sample(sample)
+    assert metadata_version(dsn) >= heard[0]
 
 
 def test_a_statement_that_touches_no_row_leaves_the_version_alone(sample: str) -> None:
     before = metadata_version(sample)
     with psycopg.connect(sample) as conn:
-        conn.execute("UPDATE devices SET name = 'x' WHERE id = 'nobody'")
+        conn.execute("UPDATE entities SET name = 'x' WHERE key = 'nobody'")
     load_sample(sample)
     assert metadata_version(sample) == before
 
@@ -119,7 +133,7 @@ def test_a_statement_that_touches_no_row_leaves_the_version_alone(sample: str) -
 def test_the_version_belongs_to_the_rows_it_came_with(dsn: str) -> None:
     load_sample(dsn)
     with psycopg.connect(dsn) as conn:  # not committed: neither the version nor the row may be seen
-        conn.execute("DELETE FROM devices WHERE id = 'acme-oven-001'")
+        conn.execute("UPDATE entities SET is_active = false WHERE key = 'acme-oven-001'")
         metadata = load_metadata(dsn)
         assert metadata.version == metadata_version(dsn)
         assert "acme-oven-001" in set(metadata.sensors["device_id"])
@@ -133,17 +147,17 @@ def test_registered_devices_are_what_a_worker_then_knows(dsn: str) -> None:
             "sensor": ["flow", "state", "flow"],
             "unit": ["l/s", None, "l/s"],
             "metric": ["pump.flow", "pump.state", "pump.flow"],
-            "value_type": ["number", "text", None],
+            "value_type": ["float", "string", None],
             "max_value": [9.5, None, None],
             "device_type": ["device.pump", "device.pump", None],
         }
     )
     assert register(dsn, "waterworks", "north", sensors) == Registered(devices=2, sensors=3)
-    frame = load_metadata(dsn).sensors
+    frame = load_metadata(dsn).sensors.drop("own_min", "own_max", "mark_bounds", "retention_days", "org_id")
     assert frame.rows() == [
-        ('pump, "7"', "flow", "waterworks", "north", "device.pump", "pump.flow", "l/s", None, 9.5, None),
-        ('pump, "7"', "state", "waterworks", "north", "device.pump", "pump.state", "", None, None, None),
-        ("ünit-8", "flow", "waterworks", "north", "device", "pump.flow", "l/s", None, None, None),
+        ('pump, "7"', "flow", "north", "device.pump", "pump.flow", "l/s", None, 9.5, "l/s", "float"),
+        ('pump, "7"', "state", "north", "device.pump", "pump.state", "", None, None, "", "string"),
+        ("ünit-8", "flow", "north", "device", "pump.flow", "l/s", None, None, "l/s", "float"),
     ]
 
 
@@ -206,3 +220,87 @@ def test_a_database_without_tables_says_to_migrate(dsn: str) -> None:
         metadata_version(dsn)
     with pytest.raises(ConfigError, match="weir migrate"):
         load_metadata(dsn)
+
+
+def acme(dsn: str, **policy: object) -> None:
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "UPDATE entities SET properties = %s WHERE entity_type = 'organisation' AND key = 'acme'",
+            [Jsonb({"unknown_devices": policy})],
+        )
+
+
+def one(*devices: str) -> pl.DataFrame:
+    return pl.DataFrame({"device_id": list(devices), "sensor": ["t"] * len(devices)})
+
+
+def test_no_policy_and_no_relationship_keeps_the_others_from_being_read(dsn: str) -> None:
+    register(dsn, "acme", "p", one("a", "b"))
+    register(dsn, "acme", None, one("never"))
+    acme(dsn, policy="register", prefix="acme-", most=-(10**30))
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "INSERT INTO relationships (from_entity, to_entity, relationship_type, valid_from, organisation_id) "
+            "SELECT p.id, d.id, 'contains', 'infinity', p.organisation_id FROM entities p, entities d "
+            "WHERE p.kind = 'project' AND d.key = 'never'"
+        )
+    found = load_metadata(dsn)
+    assert found.policies.rows() == [("acme", "acme-", 0)]
+    assert found.sensors.height == 3
+
+
+def test_the_words_of_an_enum_are_texts(dsn: str) -> None:
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "INSERT INTO metrics (name, value_type, enum_values) "
+            "VALUES ('nulls', 'enum', '{NULL, a}'), ('nested', 'enum', '{{a, b}, {c, d}}'), ('x', 'float', NULL)"
+        )
+    found = load_metadata(dsn).metrics.select("name", "enum_values")
+    assert sorted(found.rows()) == [("nested", '["a","b","c","d"]'), ("nulls", '["a"]'), ("x", None)]
+
+
+def test_changes_are_found_in_a_server_that_numbers_its_transactions_anew(dsn: str) -> None:
+    register(dsn, "acme", None, one("a"))
+    restored = replace(load_metadata(dsn), horizon=10**12)
+    register(dsn, "acme", None, one("b"))
+    assert load_changes(dsn, restored).devices.sort().to_list() == ["a", "b"]
+
+
+def test_a_pending_device_of_somebody_else_is_not_taken_in(dsn: str) -> None:
+    register(dsn, "acme", None, one("x-1"), status=PENDING)
+    register(dsn, "other", None, one("x-2"), status=PENDING)
+    assert admissible(dsn, "acme", ["x-1", "x-2", "x-3"], 10) == {"x-1": MOST_SENSORS - 1, "x-3": MOST_SENSORS}
+
+
+def taken_in(dsn: str, *sent: tuple[str, str, float | None, str | None]) -> bool:
+    schema = {"device_id": pl.String, "sensor": pl.String, "value": pl.Float64, "str_value": pl.String}
+    frame = pl.DataFrame(sent, schema=schema, orient="row")
+    codes = np.full(len(frame), -1, dtype=np.int32)
+    return asyncio.run(Newcomers(dsn).take_in(frame, codes, load_metadata(dsn)))
+
+
+def test_a_pending_device_makes_no_metrics_without_end(dsn: str) -> None:
+    register(dsn, "acme", None, one("known"))
+    acme(dsn, policy="register", prefix="acme-")
+    assert taken_in(dsn, *(("acme-1", f"s{number}", 1.0, None) for number in range(MOST_SENSORS + 50)))
+    assert not taken_in(dsn, ("acme-1", "one more", 1.0, None))
+    assert load_metadata(dsn).sensors.filter(device_id="acme-1").height == MOST_SENSORS
+
+
+def test_a_newcomer_that_first_sends_a_status_is_not_one_that_sends_texts(dsn: str) -> None:
+    register(dsn, "acme", None, one("known"))
+    acme(dsn, policy="register", prefix="acme-")
+    assert taken_in(dsn, ("acme-1", "booting", None, None), ("acme-1", "door", None, "open"))
+    found = load_metadata(dsn).sensors.filter(device_id="acme-1").select("sensor", "value_type")
+    assert dict(found.iter_rows()) == {"booting": "float", "door": "string"}
+
+
+def test_readings_do_not_wait_for_somebody_elses_open_transaction(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.telemetry.newcomers.WITHIN_SECONDS", 0.5)
+    register(dsn, "acme", None, one("known"))
+    acme(dsn, policy="register", prefix="acme-")
+    with psycopg.connect(dsn, options="-c idle_in_transaction_session_timeout=20000") as conn:
+        conn.execute("UPDATE entities SET name = 'edited' WHERE key = 'known'")
+        began = time.monotonic()
+        assert not taken_in(dsn, ("acme-1", "t", 1.0, None))
+        assert time.monotonic() - began < 10.0

@@ -40,10 +40,15 @@ def test_the_alert_table_has_the_contracts_fields_in_the_contracts_order() -> No
     assert [column.name for column in table("alerts").columns] == fields
 
 
+def test_the_event_table_has_the_contracts_fields_in_the_contracts_order() -> None:
+    fields = [field["name"] for field in load_schema("Event")["fields"]]
+    assert [column.name for column in table("events").columns] == fields
+
+
 def test_analysts_see_no_partition_no_offset_and_no_retention() -> None:
     for view in views(settings()):
         assert {"partition", "offset", "retention_days"} & {column.name for column in view.columns} == set()
-        hidden = "" if view.name == "readings" else " WHERE count > 0"
+        hidden = " WHERE count > 0" if view.name.startswith("aggregates") else ""
         assert view.select("lab").endswith(f" FROM lab.{view.table} FINAL{hidden}")
 
 

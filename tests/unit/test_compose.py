@@ -22,9 +22,17 @@ from weir.stack.artifacts import read_lock
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-OURS = ("migrate", "worker")
+OURS = ("migrate", "worker", "api")
 LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
-INNER_PORTS = {"kafka": 9092, "registry": 8080, "postgres": 5432, "clickhouse": 8123, "gateway": 8082, "worker": 29410}
+INNER_PORTS = {
+    "kafka": 9092,
+    "registry": 8080,
+    "postgres": 5432,
+    "clickhouse": 8123,
+    "gateway": 8082,
+    "worker": 29410,
+    "api": 29407,
+}
 """What each service listens on for the others."""
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
@@ -32,13 +40,13 @@ SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
 
 
 def environment(service: str) -> dict[str, str]:
-    """Its variables with what ``.env`` would give filled in: a secret becomes ``secret``, a default stays."""
+    """Its variables with what ``.env`` would give filled in: a secret of 36 characters, a default stays."""
     filled = {name: VARIABLE.sub(_filled, str(value)) for name, value in SERVICES[service]["environment"].items()}
     return {name: value for name, value in filled.items() if name.startswith("WEIR_")}
 
 
 def _filled(match: re.Match[str]) -> str:
-    return match["rest"].removeprefix(":-") if match["rest"].startswith(":-") else "secret"
+    return match["rest"].removeprefix(":-") if match["rest"].startswith(":-") else "secret" * 6
 
 
 def settings(service: str) -> Settings:
@@ -50,12 +58,12 @@ def settings(service: str) -> Settings:
 
 
 def test_the_topology_is_the_designed_one() -> None:
-    assert set(SERVICES) == {"kafka", "registry", "postgres", "clickhouse", "gateway", "migrate", "worker"}
+    assert set(SERVICES) == {"kafka", "registry", "postgres", "clickhouse", "gateway", "migrate", "worker", "api"}
 
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_weir_variable_in_a_container_is_a_setting(service: str) -> None:
-    known = set(environment_of(settings_from({}))) | {"WEIR_KAFKA__SASL_PASSWORD"}
+    known = set(environment_of(settings_from({}))) | {"WEIR_KAFKA__SASL_PASSWORD", "WEIR_API__SESSION_SECRET"}
     assert set(environment(service)) <= known, "a misspelt variable would leave the default, which leads nowhere"
 
 
@@ -83,6 +91,7 @@ def test_the_servers_listen_where_the_others_look_for_them() -> None:
     assert gateway["KAFKA_REST_SCHEMA_REGISTRY_URL"] == settings("worker").registry.url
     assert urlsplit(gateway["KAFKA_REST_LISTENERS"]).port == INNER_PORTS["gateway"]
     assert settings("worker").worker.web_port == INNER_PORTS["worker"]
+    assert settings("api").api.port == INNER_PORTS["api"]
 
 
 def test_the_users_of_the_databases_are_the_ones_the_servers_make() -> None:
@@ -111,7 +120,7 @@ def test_only_the_loopback_address_is_published(service: str) -> None:
         assert inner in own, f"nothing in {service} listens on {inner}"
 
 
-@pytest.mark.parametrize("part", ["kafka", "registry", "postgres", "clickhouse", "gateway"])
+@pytest.mark.parametrize("part", ["kafka", "registry", "postgres", "clickhouse", "gateway", "api"])
 def test_the_published_port_is_where_weir_looks_by_default(part: str) -> None:
     (published,) = SERVICES[part]["ports"]
     assert int(published.split(":")[1]) == PORT_BASE + PORT_OFFSETS[part]

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, Metric
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+import connectors
 import streams
 from sinks.clickhouse.relation import Table, View
 from sinks.clickhouse.tables import tables, views
@@ -94,8 +95,9 @@ def _leaves(command: click.Command) -> Iterator[click.Command]:
 
 
 def test_every_metric_is_explained_in_its_own_words() -> None:
-    for module in pkgutil.walk_packages(streams.__path__, "streams."):
-        importlib.import_module(module.name)
+    for package in (streams, connectors):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     families: list[Metric] = [family for family in REGISTRY.collect() if family.name.startswith("weir_")]
     assert len(families) >= 11
     for family in families:

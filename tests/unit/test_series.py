@@ -1,7 +1,12 @@
+from dataclasses import replace
+
+import numpy as np
 import polars as pl
 
-from connectors.postgres.metadata import SENSOR_SCHEMA, Metadata
-from streams.telemetry.series import ActiveSeries, Registered
+from connectors.postgres.metadata import MOVE_SCHEMA, SENSOR_SCHEMA, Metadata
+from streams.telemetry.moves import Moves
+from streams.telemetry.registered import Registered
+from streams.telemetry.series import ActiveSeries
 
 
 def registered(version: int, *rows: tuple[str, str, str, int | None]) -> Registered:
@@ -66,3 +71,23 @@ def test_aggregates_keep_a_projects_days_and_the_default_elsewhere() -> None:
     snapshot = registered(1, ("a", "t", "acme", 5), ("b", "t", "bio", None))
     days = snapshot.retention(pl.Series(["acme-p", "bio-p", "gone"]), default_days=210)
     assert days.to_list() == [5, 210, 210]
+
+
+def test_a_project_that_a_device_has_left_keeps_its_aggregates_for_as_long_as_it_says_now() -> None:
+    def after(metadata: Metadata, version: int, left_keeps: int) -> Metadata:
+        left = ("a", "acme-p", -(2**62), 9, left_keeps)
+        moves = pl.DataFrame([left, ("a", "bio-p", 9, 2**62, 4)], schema=MOVE_SCHEMA, orient="row")
+        changed = pl.Series("device_id", ["a"])
+        return replace(metadata, version=version, moves=moves, changed=changed, devices=changed)
+
+    snapshot = registered(1, ("a", "t", "acme", 30))
+    moved = registered(2, ("a", "t", "bio", 4)).metadata
+    snapshot = snapshot.updated(after(moved, 2, 30)).updated(after(moved, 3, 10))
+    assert snapshot.retention(pl.Series(["acme-p", "bio-p"]), default_days=210).to_list() == [10, 4]
+
+
+def test_a_project_for_less_than_a_millisecond_hides_no_other() -> None:
+    moves = [("a", "p", -(2**62), 10, 1), ("a", "r", 10, 20, 3), ("a", "q", 10, 10, 2), ("a", "s", 20, 2**62, 4)]
+    placed = Moves(pl.DataFrame(moves, schema=MOVE_SCHEMA, orient="row"), names(("a", "t")))
+    found = placed.at(np.zeros(4, dtype=np.int32), np.array([9, 10, 19, 20]))
+    assert found["project_id"].to_list() == ["p", "r", "r", "s"]

@@ -20,6 +20,7 @@ def test_every_port_of_a_plan_is_counted_from_its_base() -> None:
         "registry": "http://127.0.0.1:21002/apis/ccompat/v7",
         "postgres": "postgresql://postgres@127.0.0.1:21003/weir",
         "clickhouse": "http://127.0.0.1:21004",
+        "api": "http://127.0.0.1:21007",
         "faust": "http://127.0.0.1:21010",
     }
 
@@ -71,6 +72,7 @@ def test_the_settings_file_leads_to_the_stack(tmp_path: Path, monkeypatch: pytes
     assert settings.postgres.dsn.get_secret_value() == "postgresql://postgres@127.0.0.1:21003/weir"
     assert settings.clickhouse.url == "http://127.0.0.1:21004"
     assert settings.worker.web_port == 21010
+    assert settings.api.port == 21007
     assert settings.worker.data_dir == folder / "worker"
 
 

@@ -33,6 +33,8 @@ def test_a_partitions_rows_find_the_same_partition_number_downstream() -> None:
         "lab.aggregates.1m": 6,
         "lab.aggregates.1h": 6,
         "lab.alerts": 1,
+        "lab.events": 1,
+        "lab.commands": 1,
         "lab.deadletters": 1,
         "lab.deadletters.replayed": 1,
     }
@@ -51,9 +53,16 @@ def test_keyed_topics_stay_whole_as_long_as_readings_and_keep_the_newest_row_as_
 
 
 def test_readings_and_dead_letters_are_never_compacted() -> None:
-    for name in ("lab.readings", "lab.deadletters", "lab.deadletters.replayed"):
+    for name in ("lab.readings", "lab.events", "lab.deadletters", "lab.deadletters.replayed"):
         assert plans()[name].config["cleanup.policy"] == "delete"
         assert plans()[name].config["retention.ms"] == str(3 * DAY_MS)
+
+
+def test_the_newest_commands_of_a_device_are_never_deleted() -> None:
+    config = plans()["lab.commands"].config
+    assert config["cleanup.policy"] == "compact"
+    assert config["delete.retention.ms"] == str(3 * DAY_MS)
+    assert "retention.ms" not in config
 
 
 def test_a_client_gets_credentials_only_when_there_are_some() -> None:

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from connectors.postgres.metadata import SENSOR_SCHEMA, Metadata
-from streams.telemetry.series import ActiveSeries, Registered
+from streams.telemetry.registered import Registered
+from streams.telemetry.series import ActiveSeries
 from streams.telemetry.validate import REASONS, explain, judge
 
 NOW = 1_790_000_000_000

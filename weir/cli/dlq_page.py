@@ -12,7 +12,7 @@ from rich.text import Text
 
 from connectors.registry import Registry
 from streams.telemetry.letter import Letter
-from weir.cli.result_table import Result, print_result
+from weir.cli.result_table import Result, print_result, printable
 from weir.dlq.receipts import Receipts
 from weir.dlq.shown_value import as_json, hex_dump, show_value
 
@@ -132,11 +132,6 @@ def letter_page(letter: Letter, put_back: bool, registry: Registry) -> None:
 def instant(ms: int) -> str:
     """A time as ISO text, UTC, as --since takes it."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def printable(text: str) -> str:
-    """Control characters escaped: what a device sent must not steer a terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _base64(value: bytes | None) -> str | None:

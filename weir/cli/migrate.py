@@ -38,7 +38,9 @@ _COLOURS: dict[Action, str] = {"create": "green", "alter": "yellow", "remove": "
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing anywhere.")
-@click.option("--sample", is_flag=True, help="Add the example organisations, devices and sensors.")
+@click.option(
+    "--sample", is_flag=True, help="Add the world of the examples: organisations, people, projects, devices, processes."
+)
 @click.option(
     "--down-to", type=click.IntRange(min=0), metavar="N", help="Undo Postgres migrations above N, nothing else."
 )

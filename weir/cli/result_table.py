@@ -85,10 +85,14 @@ class _Number(str):
 
 
 def _shown(cell: object) -> str | None:
-    """A cell's text. Control characters are escaped: what a device sent must not steer a terminal."""
+    """A cell's text."""
     if cell is None:
         return None
-    text = cell if isinstance(cell, str) else _nested(cell)
+    return printable(cell if isinstance(cell, str) else _nested(cell))
+
+
+def printable(text: str) -> str:
+    """Control characters escaped: what somebody else wrote must not steer a terminal."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

@@ -1,4 +1,4 @@
-"""Making the demo's devices known: organisation, project, devices, sensors and metrics in Postgres."""
+"""Making the demo's devices known to the workers, and the world of the examples beside them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from connectors.postgres.devices import Registered, register
+from connectors.postgres.migrate import load_sample
 from weir.demo.fleet import SENSORS, device_ids
 from weir.demo.host import HostSensor
 from weir.demo.latency import PROBE_ID, PROBE_SENSOR
@@ -26,11 +27,16 @@ class _Row(NamedTuple):
     unit: str
     min_value: float | None = None
     max_value: float | None = None
-    value_type: str = "number"
+    value_type: str = "float"
 
 
 def register_demo(settings: Settings, host_id: str, host_sensors: list[HostSensor], devices: int) -> Registered:
-    """Register this machine, the probe and a fleet of ``devices``; harmless when repeated. Blocks."""
+    """Register this machine, the probe and a fleet of ``devices``; harmless when repeated. Blocks.
+
+    The sample world comes with it, so that there is more to look at than devices.
+    """
+    dsn = settings.postgres.dsn.get_secret_value()
+    load_sample(dsn)
     rows = [_Row(host_id, each.name, "device.host", each.metric, each.unit) for each in host_sensors]
     rows.append(_Row(PROBE_ID, PROBE_SENSOR, "device.probe", "demo.probe", ""))
     kinds = {host_id: "device.host", PROBE_ID: "device.probe"}
@@ -40,10 +46,10 @@ def register_demo(settings: Settings, host_id: str, host_sensors: list[HostSenso
             _Row(device_id, each.name, "device.simulated", each.metric, each.unit, each.low, each.high)
             for each in SENSORS
         ]
-        rows.append(_Row(device_id, "state", "device.simulated", "demo.state", "", value_type="text"))
-    rows += [_Row(device_id, HELLO, kind, "demo.hello", "", value_type="text") for device_id, kind in kinds.items()]
+        rows.append(_Row(device_id, "state", "device.simulated", "demo.state", "", value_type="string"))
+    rows += [_Row(device_id, HELLO, kind, "demo.hello", "", value_type="string") for device_id, kind in kinds.items()]
     frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-    return register(settings.postgres.dsn.get_secret_value(), ORGANISATION, PROJECT, frame)
+    return register(dsn, ORGANISATION, PROJECT, frame)
 
 
 _SCHEMA = {name: pl.Float64() if name.endswith("_value") else pl.String() for name in _Row._fields}

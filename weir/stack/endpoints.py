@@ -32,6 +32,8 @@ CONNECTION_VARIABLES = (
     "WEIR_WORKER__WEB_HOST",
     "WEIR_WORKER__WEB_PORT",
     "WEIR_WORKER__DATA_DIR",
+    "WEIR_API__HOST",
+    "WEIR_API__PORT",
 )
 """Variables that would lead a child of the stack to other servers: they win over the settings file."""
 
@@ -44,6 +46,7 @@ class Endpoints:
     registry: str | None = None
     postgres: str | None = None
     clickhouse: str | None = None
+    api: str | None = None
     faust: str | None = None
 
     @classmethod
@@ -55,7 +58,7 @@ class Endpoints:
     def to_dict(self) -> dict[str, str]:
         """The parts that run, as ``weir up --json`` prints them."""
         parts = (("kafka", self.kafka), ("registry", self.registry), ("postgres", self.postgres))
-        more = (("clickhouse", self.clickhouse), ("faust", self.faust))
+        more = (("clickhouse", self.clickhouse), ("api", self.api), ("faust", self.faust))
         return {name: address for name, address in parts + more if address is not None}
 
 
@@ -66,6 +69,7 @@ def every_address(plan: StackPlan) -> dict[str, str]:
         "registry": f"http://{HOST}:{plan.port('registry')}/apis/ccompat/v7",
         "postgres": f"postgresql://postgres@{HOST}:{plan.port('postgres')}/weir",
         "clickhouse": f"http://{HOST}:{plan.port('clickhouse')}",
+        "api": f"http://{HOST}:{plan.port('api')}",
         "faust": f"http://{HOST}:{plan.port('faust')}",
     }
 
@@ -80,7 +84,8 @@ def settings_text(plan: StackPlan) -> str:
         f'[postgres]\ndsn = "{address["postgres"]}"\n\n'
         f'[clickhouse]\nurl = "{address["clickhouse"]}"\n\n'
         f"[stream]\nsession_timeout_seconds = {SESSION_SECONDS}\n\n"
-        f"[worker]\nweb_port = {plan.port('faust')}\ndata_dir = {_toml_string(plan.part_dir('worker'))}\n"
+        f"[worker]\nweb_port = {plan.port('faust')}\ndata_dir = {_toml_string(plan.part_dir('worker'))}\n\n"
+        f"[api]\nport = {plan.port('api')}\n"
     )
 
 

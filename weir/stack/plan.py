@@ -12,7 +12,7 @@ from weir.settings import PORT_BASE, PORT_OFFSETS
 HOST = "127.0.0.1"
 """The only address an embedded part listens on."""
 
-PARTS = ("kafka", "postgres", "registry", "clickhouse", "faust")
+PARTS = ("kafka", "postgres", "registry", "clickhouse", "api", "faust")
 """The parts, in start order; ``faust`` stands for all workers."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -20,6 +20,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "postgres": (),
     "registry": ("postgres",),
     "clickhouse": (),
+    "api": ("postgres",),
     "faust": ("kafka", "postgres", "registry", "clickhouse"),
 }
 """Which parts must be healthy before a part can start."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from weir.stack.artifacts import cache_dir
-from weir.stack.parts.catalogue import servers, workers
+from weir.stack.parts.catalogue import programs, servers
 from weir.stack.parts.part import Part
 from weir.stack.state import ProcessRecord, StackState
 
@@ -29,7 +29,7 @@ class PartReport:
 
 def examine(state: StackState) -> list[PartReport]:
     """Ask every part of the stack at once; takes as long as the slowest answer, a few seconds at most."""
-    parts = [*servers(state.plan, cache_dir()), *workers(state.plan, cache_dir())]
+    parts = [*servers(state.plan, cache_dir()), *programs(state.plan, cache_dir())]
     records = {record.name: record for record in state.children}
     with ThreadPoolExecutor(max(len(parts), 1)) as pool:
         return list(pool.map(lambda part: _examine(part, records.get(part.name)), parts))

@@ -15,7 +15,7 @@ from weir.errors import StackError
 from weir.stack.child import Child, Command
 from weir.stack.disk import disk_full, require_space
 from weir.stack.endpoints import Endpoints, child_environment, write_settings
-from weir.stack.parts.catalogue import servers, workers
+from weir.stack.parts.catalogue import programs, servers
 from weir.stack.parts.part import Part, python
 from weir.stack.plan import NEEDS, StackPlan
 from weir.stack.ports import require_free
@@ -101,7 +101,7 @@ class Stack:
         self._clear_stale()
 
     def _start_in_order(self) -> None:
-        first, last = servers(self.plan, self._cache), workers(self.plan, self._cache)
+        first, last = servers(self.plan, self._cache), programs(self.plan, self._cache)
         require_free({what: port for part in first + last for what, port in part.ports.items()})
         write_settings(self.plan)
         self._start_all(first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from weir.stack.parts.api import Api
 from weir.stack.parts.clickhouse import ClickHouse
 from weir.stack.parts.kafka import Kafka
 from weir.stack.parts.part import Part
@@ -21,6 +22,7 @@ def servers(plan: StackPlan, cache: Path) -> list[Part]:
     return [part for part in made if plan.has(part.name)]
 
 
-def workers(plan: StackPlan, cache: Path) -> list[Part]:
-    """The workers of ``plan``."""
-    return [Worker(plan, cache, number) for number in range(plan.workers)] if plan.has("faust") else []
+def programs(plan: StackPlan, cache: Path) -> list[Part]:
+    """The programs of ours in ``plan``, which start once the servers are migrated: the API and the workers."""
+    api: list[Part] = [Api(plan, cache)] if plan.has("api") else []
+    return api + [Worker(plan, cache, number) for number in range(plan.workers) if plan.has("faust")]

@@ -1,0 +1,2 @@
+DROP TRIGGER events_noticed ON events;
+DROP FUNCTION notify_events();

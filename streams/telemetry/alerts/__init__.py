@@ -1,0 +1,1 @@
+"""Alerts: series that leave their thresholds, devices that fall silent."""
