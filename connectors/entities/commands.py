@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
+from connectors.entities.changes import told
 from connectors.entities.command_models import Command, CommandCreate, CommandStatus
 from connectors.entities.documents import document
 from connectors.entities.errors import ConflictError, InvalidError, NotFoundError
@@ -202,8 +203,8 @@ class Commands:
     def _told(self, event_type: str, command: UUID, *fields: str) -> Command:
         """Write the event of what a command has just become, with some of its fields, and give the command."""
         row = self._directory.rows(_COMMANDS + "c.id = %(id)s", {"id": command})[0]
-        told = {"command_id": str(command), "command": row["command"]} | {name: row[name] for name in fields}
-        self._directory.events.record(event_type, row["device_id"], told)
+        data = {"command_id": str(command), "command": row["command"]} | {name: row[name] for name in fields}
+        self._directory.events.record(event_type, row["device_id"], told(data))
         return _command(row)
 
 

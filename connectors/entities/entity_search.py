@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
 from psycopg.rows import DictRow
@@ -19,6 +19,9 @@ from connectors.entities.values import checked_properties
 
 if TYPE_CHECKING:
     from connectors.entities.directory import Directory
+
+MOST_PAGE_BYTES: Final = 8_388_608
+"""Properties of one page as JSON text, at most; a page ends after the entity that goes beyond."""
 
 SENDS_READINGS: Final = ("device", "equipment")
 NAMED_EVERYWHERE: Final = ("organisation", "project", "user")
@@ -144,15 +147,32 @@ def page(directory: Directory, search: Search, limit: int, cursor: str | None) -
     if not 1 <= limit <= MOST_ITEMS:
         raise InvalidError(f"A page has 1 to {MOST_ITEMS} entities, not {limit}.")
     made, seen = position_of(cursor, datetime.fromisoformat, UUID) if cursor else (None, None)
-    asked = {**search.parameters(), "made": made, "seen": seen, "limit": limit}
+    asked = {**search.parameters(), "made": made, "seen": seen, "limit": limit, "most_bytes": MOST_PAGE_BYTES}
     if search.contains is not None or search.entity_type == "sensor" or search.parent_id is not None:
-        rows = directory.rows(_SORTED, asked)
+        rows = directory.rows(_measured(_SORTED), asked)
     else:
         places = directory.rows(_PLACES_OF_ONE if search.organisation_id else _PLACES, asked)
         types, owners = [row["entity_type"] for row in places], [row["organisation_id"] for row in places]
-        rows = directory.rows(_MERGED, {**asked, "types": types, "owners": owners})
-    return page_of(_entities(rows), limit, lambda entity: (entity.created_at, entity.id))
+        rows = directory.rows(_measured(_MERGED), {**asked, "types": types, "owners": owners})
+    within = next((number for number, row in enumerate(rows) if row["properties"] is None), limit)
+    return page_of(_entities(rows[: within + 1]), min(limit, within), lambda entity: (entity.created_at, entity.id))
 
+
+def _measured(query: LiteralString) -> LiteralString:
+    """The same rows, without the properties of those behind the first :data:`MOST_PAGE_BYTES` of the page."""
+    return _MEASURED + query + _IN_ORDER
+
+
+_MEASURED: Final = """
+    SELECT id, entity_type, key, name, description, CASE WHEN before < %(most_bytes)s THEN properties END AS properties,
+           schema_version, status, organisation, parent, is_active, created_at, updated_at
+    FROM (
+        SELECT found.*, coalesce(sum(octet_length(properties::text)) OVER (
+                   ORDER BY created_at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+        FROM ("""
+_IN_ORDER: Final = """) AS found
+    ) AS measured ORDER BY created_at, id
+"""
 
 _PLACES_OF_ONE: Final = """
     WITH RECURSIVE found (entity_type) AS (

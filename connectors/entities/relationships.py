@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 from connectors.entities.changes import told
+from connectors.entities.entity_search import MOST_PAGE_BYTES
 from connectors.entities.errors import ConflictError, InvalidError, NotFoundError
 from connectors.entities.models import Descendant, Entity, Relationship, RelationshipCreate
 from connectors.entities.pages import MOST_ITEMS, Page, page_of, position_of
@@ -169,8 +170,9 @@ class Relationships:
             ), nearest AS (
                 SELECT id, min(depth) AS depth FROM reached WHERE id <> %(entity)s GROUP BY id LIMIT %(most)s + 1
             )
-            SELECT n.depth, e.id, e.entity_type, e.key, e.name, e.description, e.properties, e.schema_version, e.status,
-                   o.key AS organisation, d.key AS parent, e.is_active, e.created_at, e.updated_at
+            SELECT n.depth, e.id, e.entity_type, e.key, e.name, e.description, e.schema_version, e.status,
+                   CASE WHEN sum(octet_length(e.properties::text)) OVER () <= %(most_bytes)s THEN e.properties
+                   END AS properties, o.key AS organisation, d.key AS parent, e.is_active, e.created_at, e.updated_at
             FROM nearest n JOIN entities e ON e.id = n.id JOIN entities o ON o.id = e.organisation_id
             LEFT JOIN entities d ON d.id = e.parent_id
             WHERE %(bound)s::uuid IS NULL OR e.organisation_id = %(bound)s
@@ -178,6 +180,7 @@ class Relationships:
             """,
             {
                 "entity": entity_id,
+                "most_bytes": MOST_PAGE_BYTES,
                 "types": None if relationship_types is None else list(relationship_types),
                 "at": _zoned(at, "the instant") or self._now(),
                 "max_depth": max_depth,
@@ -187,6 +190,10 @@ class Relationships:
         )
         if len(rows) > MOST_DESCENDANTS:
             raise InvalidError(f"More than {MOST_DESCENDANTS:,} descendants; ask for fewer types or levels.")
+        if rows and rows[0]["properties"] is None:
+            raise InvalidError(
+                f"The descendants have over {MOST_PAGE_BYTES:,} bytes of properties; ask for fewer of them."
+            )
         return [Descendant(depth=row.pop("depth"), entity=Entity(**row)) for row in rows]
 
     def _require(self, relationship_type: str, doing: str) -> None:

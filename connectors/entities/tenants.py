@@ -58,7 +58,7 @@ def grant_role(directory: Directory, organisation: str, *, password: str | None 
 
 
 def revoke_role(directory: Directory, organisation: str) -> None:
-    """Take the role of an organisation away: it reads nothing from now on, and is dropped."""
+    """Take the role of an organisation away: it reads nothing from now on, and is dropped unless it owns something."""
     directory.actor.require("superuser", "revoke database roles")
     found = directory.rows(
         "SELECT r.role_name, r.organisation_id FROM tenant_roles r JOIN entities o ON o.id = r.organisation_id"
@@ -76,16 +76,14 @@ def revoke_role(directory: Directory, organisation: str) -> None:
 
 
 def _drop(directory: Directory, role: str) -> None:
-    """Drop a role with all that it made here; one that owns something in another database stays, and may do nothing."""
+    """Drop a role. One that owns something, such as a large object, stays, without rights and login."""
     name = sql.Identifier(role)
     if not directory.rows("SELECT FROM pg_roles WHERE rolname = %(role)s", {"role": role}):
         return
     _execute(directory, sql.SQL("REVOKE weir_tenant FROM {}").format(name))
     _set_login(directory, role, None)
-    for statement in ("DROP OWNED BY {}", "DROP ROLE {}"):
-        kept = contextlib.suppress(errors.DependentObjectsStillExist, errors.InsufficientPrivilege)
-        with kept, directory.conn.transaction():
-            directory.conn.execute(sql.SQL(statement).format(name))
+    with contextlib.suppress(errors.DependentObjectsStillExist), directory.conn.transaction():
+        directory.conn.execute(sql.SQL("DROP ROLE {}").format(name))
 
 
 def _make(directory: Directory, role: str) -> None:

@@ -14,7 +14,10 @@ from connectors.postgres.connection import connection
 
 LOAD_SECONDS: Final = 60.0
 MOST_FAULTS: Final = 20
-MOST_SECONDS: Final = 31 * 86_400
+MOST_FOR_SECONDS: Final = 3_600
+"""Of a threshold: a worker that starts reads so much of every sensor with such a rule again."""
+
+MOST_SILENT_SECONDS: Final = 31 * 86_400
 """Longest duration and longest silence: a worker that starts looks back so far."""
 
 THRESHOLD_SCHEMA: Final = pl.Schema(
@@ -142,16 +145,16 @@ def read_threshold(text: str) -> tuple[float | None, float | None, float, int]:
         raise MalformedRuleError(f"its min {low:g} is above its max {high:g}")
     if hysteresis < 0 or (low is not None and high is not None and hysteresis > high - low):
         raise MalformedRuleError(f"its hysteresis {hysteresis:g} is negative, or wider than what lies within")
-    if not 0 <= seconds <= MOST_SECONDS:
-        raise MalformedRuleError(f"its for_seconds {seconds:g} is not between 0 and {MOST_SECONDS}")
+    if not 0 <= seconds <= MOST_FOR_SECONDS:
+        raise MalformedRuleError(f"its for_seconds {seconds:g} is not between 0 and {MOST_FOR_SECONDS}")
     return low, high, hysteresis, round(seconds * 1000)
 
 
 def read_silence(text: str) -> int:
     """Milliseconds that a device may be silent, 0: for ever; raises :class:`MalformedRuleError`, which says why."""
     seconds = _number({"it": json.loads(text)}, "it") or 0.0
-    if not 0 <= seconds <= MOST_SECONDS:
-        raise MalformedRuleError(f"its silence of {seconds:g} seconds is not between 0 and {MOST_SECONDS}")
+    if not 0 <= seconds <= MOST_SILENT_SECONDS:
+        raise MalformedRuleError(f"its silence of {seconds:g} seconds is not between 0 and {MOST_SILENT_SECONDS}")
     return round(seconds * 1000)
 
 

@@ -34,8 +34,8 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 
 MOST_DATA_BYTES: Final = 6_500 * 1024
 MOST_METADATA_BYTES: Final = 1_000 * 1024
-"""Text of one event that Kafka takes; of a longer one its length is told. What the entities write is far smaller, but by
-hand a number of ten bytes can be written whose text has a hundred thousand, and nothing behind it would be passed on."""
+"""Text of one event that Kafka takes; of a longer one its length is told. What the entities write is far smaller, but
+by hand a number of ten bytes can be written whose text has a hundred thousand, and it would hold back all behind it."""
 
 COUNTED_EVENTS: Final = 100_000
 """Waiting events that are counted, at most: it is done every second."""
@@ -105,14 +105,17 @@ class Lag(NamedTuple):
     seconds: float
 
 
-# Numbers of transactions are the server's: those of which it says that another database runs them are left out. The
-# snapshot is older than the list of sessions, so whoever is in neither place has ended, and is seen next time.
+# Numbers of transactions are the server's: those are left out of which it says that another database runs them, or
+# somebody who cannot write events. The snapshot is older than the list of sessions, so whoever is in neither place has
+# ended, and is seen next time.
 _BATCH: Final = """
     WITH oldest_running AS MATERIALIZED (
         SELECT coalesce(min(running.xid::text::bigint)::text::xid8, pg_snapshot_xmax(pg_current_snapshot())) AS xid
         FROM pg_snapshot_xip(pg_current_snapshot()) AS running (xid)
         WHERE NOT EXISTS (SELECT FROM pg_stat_activity a
-                          WHERE a.backend_xid = running.xid::xid AND a.datname <> current_database())
+                          WHERE a.backend_xid = running.xid::xid
+                            AND (a.datname <> current_database()
+                                 OR NOT has_table_privilege(a.usesysid, 'events', 'INSERT')))
     ), batch AS MATERIALIZED (
         SELECT * FROM events
         WHERE written_in < (SELECT xid FROM oldest_running)

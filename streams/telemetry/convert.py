@@ -6,6 +6,7 @@ off its dimensions once, when they change; what a block needs is done column by 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -86,6 +87,13 @@ class Converter:
         """Follow ``series`` and its registry of metrics."""
         self._series = series
         self._read_off: _Needs | None = None
+
+    async def converted(self, frame: pl.DataFrame, codes: Codes) -> Converted:
+        """As :meth:`convert`; JSON texts are judged in a thread, because one of them may take half a second."""
+        types = self._needs().types
+        if (types == JSON).any() and (types[np.maximum(codes, 0)] == JSON).any():
+            return await asyncio.to_thread(self.convert, frame, codes)
+        return self.convert(frame, codes)
 
     def convert(self, frame: pl.DataFrame, codes: Codes) -> Converted:
         """Return the readings in base units and of their types; rows of unknown series are left as they are.

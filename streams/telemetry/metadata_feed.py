@@ -18,7 +18,7 @@ from connectors.postgres.connection import connection
 from connectors.postgres.metadata import Metadata, load_changes, load_metadata, metadata_version
 from streams.telemetry.registered import Registered
 from streams.telemetry.series import ActiveSeries
-from weir.errors import TransientError, WeirError
+from weir.errors import WeirError
 from weir.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class MetadataFeed:
                 for tell in self.on_change:
                     await tell(newer.metadata)
             self._current_at, self._away = time.monotonic(), False
-        except TransientError as error:
+        except WeirError as error:
             self._away = True
             logger.warning("%s Metadata of %.0f seconds ago stays in use.", error, self.age_seconds())
 

@@ -98,7 +98,8 @@ class ReadingsStage:
             codes = self._series.encode(block.frame)
             if (codes < 0).any() and await self._learned(block, codes):
                 codes = self._series.encode(block.frame)
-            await self._stage.accept(block, self.outcome(block, codes))
+            converted = await self._converter.converted(block.frame, codes)
+            await self._stage.accept(block, self.outcome(block, codes, converted))
 
     async def _learned(self, block: Block, codes: Codes) -> bool:
         """Whether there is newer metadata, now that a block has names that were not registered."""
@@ -111,10 +112,9 @@ class ReadingsStage:
             return True
         return learned
 
-    def outcome(self, block: Block, codes: Codes) -> Outcome:
-        """What becomes of one block, given the codes of its series."""
+    def outcome(self, block: Block, codes: Codes, converted: Converted) -> Outcome:
+        """What becomes of one block, given the codes of its series and its readings in base units."""
         offsets, append_ts = block.offsets, block.append_ts
-        converted = self._converter.convert(block.frame, codes)
         frame = converted.frame
         verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms, converted.verdicts)
         letters = undecodable(block, READINGS)

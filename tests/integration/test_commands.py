@@ -296,3 +296,9 @@ def test_pages_hold_every_command_once_while_others_come(dsn: str, device: str) 
         answered = directory.commands.list(device, status="answered").items
     assert [found.id for found in first.items + rest.items] == sent[::-1]
     assert (len(pending), len(answered)) == (6, 0)
+
+
+def test_the_log_does_not_keep_what_a_command_must_hide(dsn: str, device: str) -> None:
+    sent = send(dsn, device, "set_wifi", parameters={"ssid": "barn", "wifi_password": "hunter2"})
+    assert sent.parameters == {"ssid": "barn", "wifi_password": "hunter2"}, "the device needs it"
+    assert told(dsn, device)[0][2]["parameters"] == {"ssid": "barn", "wifi_password": "***"}

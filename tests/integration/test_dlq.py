@@ -153,9 +153,8 @@ def test_letters_of_others_are_listed_and_shown_and_stay_where_they_are(world: W
     topic = world.settings.topics.deadletters
     odd = [("topic", b"payments"), ("partition", b"0"), ("offset", b"1"), ("reason", b"\xff\x1b[31m")]
     write(world, [Record(topic, None, None), Record(topic, b"k", b"\xfe\x00"), Record(topic, b"k", b"{}", headers=odd)])
-    refuse(
-        world, append(world, world.settings.topics.readings, b"\0\x7f\xff\xff\xffwhat", b"dev-1"), reason="unknown_schema_id"
-    )
+    unknown = append(world, world.settings.topics.readings, b"\0\x7f\xff\xff\xffwhat", b"dev-1")
+    refuse(world, unknown, reason="unknown_schema_id")
     assert [each["reason"] for each in listed(world)] == ["", "", "\ufffd\x1b[31m", "unknown_schema_id"]
     table = dlq(world, "list").stdout
     assert "\x1b" not in table, "what a sender wrote must not steer a terminal"

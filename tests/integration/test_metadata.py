@@ -304,3 +304,40 @@ def test_readings_do_not_wait_for_somebody_elses_open_transaction(dsn: str, monk
         began = time.monotonic()
         assert not taken_in(dsn, ("acme-1", "t", 1.0, None))
         assert time.monotonic() - began < 10.0
+
+
+def test_every_row_that_a_registration_adds_or_changes_has_its_event(dsn: str) -> None:
+    def since(known: int) -> list[tuple[str, str]]:
+        with psycopg.connect(dsn) as conn:
+            found = conn.execute("SELECT event_type, entity_key FROM events WHERE id > %s ORDER BY 1, 2", [known])
+            return list(found.fetchall())
+
+    def newest() -> int:
+        with psycopg.connect(dsn) as conn:
+            row = conn.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
+        return int(row[0]) if row else 0
+
+    fleet = pl.DataFrame({"device_id": ["a", "b"], "sensor": ["t", "t"], "min_value": [1.0, 1.0]})
+    register(dsn, "acme", "one", fleet)
+    assert since(0) == [
+        ("data.imported", "acme"),
+        ("device.created", "a"),
+        ("device.created", "b"),
+        ("organisation.created", "acme"),
+        ("project.created", "one"),
+        ("relationship.created", "a"),
+        ("relationship.created", "b"),
+        ("sensor.created", "t"),
+        ("sensor.created", "t"),
+    ]
+    before = newest()
+    register(dsn, "acme", "one", fleet)
+    assert since(before) == []
+    register(dsn, "acme", "two", fleet[:1].with_columns(min_value=2.0))
+    assert since(before) == [
+        ("data.imported", "acme"),
+        ("project.created", "two"),
+        ("relationship.created", "a"),
+        ("relationship.ended", "a"),
+        ("sensor.updated", "t"),
+    ]

@@ -111,9 +111,9 @@ def test_every_entity_of_the_sample_fits_the_schema_of_its_type(sample: str) -> 
 
 
 EDITS = """
-    UPDATE entities SET name = 'Acme', key = 'acme', properties = '{}' WHERE key = 'acme-research-labs';
+    UPDATE entities SET name = 'Acme', properties = '{}' WHERE key = 'acme-research-labs';
     UPDATE entities SET is_active = false WHERE key IN ('biotech-esp32-001', 'operator@acme.example');
-    UPDATE entities SET key = 'temp' WHERE entity_type = 'sensor' AND key = 'temperature';
+    UPDATE entities SET is_active = false WHERE entity_type = 'sensor' AND key = 'temperature';
     UPDATE entities SET properties = '{"metric": "bioreactor.ph"}' WHERE key = 'co2';
     INSERT INTO entities (entity_type, key, organisation_id)
     SELECT 'project', 'elsewhere', organisation_id FROM entities WHERE key = 'acme-esp32-001';

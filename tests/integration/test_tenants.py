@@ -228,6 +228,8 @@ def test_no_query_and_no_setting_of_a_tenant_shows_the_other(tenants: Tenants, b
         "SELECT secret_hash FROM api_keys",
         "SELECT rolpassword FROM pg_authid",
         "SELECT * FROM weir_kept.entities",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
     ],
 )
 def test_a_tenant_gives_itself_no_more_than_it_has(tenants: Tenants, statement: str) -> None:
@@ -269,6 +271,23 @@ def test_a_role_that_stands_nowhere_finds_nothing(tenants: Tenants) -> None:
             of_somebody = sql.SQL("organisation_id IS NOT NULL" if name == "schemas" else "true")
             query = sql.SQL("SELECT FROM {} WHERE {}").format(sql.Identifier(name), of_somebody)
             assert owner.execute(query).fetchall() == [], name
+
+
+def test_the_role_of_an_organisation_that_was_retired_reads_nothing_more(tenants: Tenants) -> None:
+    with open_directory(tenants.dsn, SYSTEM) as directory:
+        place = directory.entities.create(EntityCreate(entity_type="organisation", key="closed", name="Closed"))
+        role = grant_role(directory, "closed")
+    count = "SELECT count(*) FROM entities"
+    with psycopg.connect(tenants.dsn) as owner:
+        owner.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        assert owner.execute(count).fetchone() == (1,)
+        owner.execute("RESET ROLE")
+        owner.execute("UPDATE entities SET is_active = false WHERE id = %s", [place.id])
+        owner.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+        assert owner.execute(count).fetchone() == (0,)
+        owner.rollback()
+        owner.execute("DELETE FROM tenant_roles WHERE role_name = %s", [role])
+        owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 def test_a_role_is_made_again_without_a_login_and_revoked_for_good(tenants: Tenants) -> None:

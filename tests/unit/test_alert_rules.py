@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -22,12 +22,18 @@ from connectors.postgres.alert_rules import (
     read_threshold,
 )
 from connectors.postgres.metadata import Metadata
+from streams.engine.checkpoint import Checkpoint
+from streams.engine.encoder import Encoder
+from streams.engine.fetch import Lease
 from streams.telemetry.alerts.alert import Known, alert_id
+from streams.telemetry.alerts.announcement import AlertAnnouncement
 from streams.telemetry.alerts.crossings import Crossing, Crossings, Limits, Readings
 from streams.telemetry.alerts.devices import Devices
 from streams.telemetry.alerts.history import known_alerts
 from streams.telemetry.alerts.rules import Rules
 from streams.telemetry.alerts.silences import ENDLESS, Silence, Silences
+from streams.telemetry.alerts.watch import NOTHING_READ, AlertWatch
+from tests.typed_sensors import series_of
 from weir.errors import ConfigError, TransientError, WeirError
 
 NAN = math.nan
@@ -254,6 +260,30 @@ def test_changed_rules_hold_for_the_devices_that_changed_and_a_server_that_is_aw
     assert asked == [None, ["a"], ["a"], ["a"]]
     assert rules.limits.high[:2].tolist() == [3.0, 2.0]
     assert rules.limits.ruled.tolist() == [True, True, False]
+
+
+def test_a_long_silence_of_one_device_does_not_have_months_of_anothers_readings_read() -> None:
+    day, asked = 86_400_000, {}
+
+    class History:
+        def known(self, partition: int, below: int) -> list[Known]:
+            return []
+
+        def heard(self, partition: int, below: int, since: int) -> pl.DataFrame:
+            asked["heard"] = since
+            return pl.DataFrame({"device_id": ["a"], "sensor": ["s"], "ts": [1], "append_ts": [1]})
+
+        def readings(self, names: pl.DataFrame, partition: int, below: int, since: int) -> pl.DataFrame:
+            asked["readings"] = since
+            return NOTHING_READ
+
+    lasting = pl.DataFrame([("a", "s", None, 1.0, 0.0, 60_000)], schema=THRESHOLD_SCHEMA, orient="row")
+    silent = pl.DataFrame([("b", "o", "", 31 * day)], schema=SILENCE_SCHEMA, orient="row")
+    rules = Rules(lambda _: AlertRules(lasting, silent, []))
+    watch = AlertWatch(series_of("bare"), rules, History(), AlertAnnouncement("t", cast(Encoder, None)), 0)
+    lease = Lease("t", 0, Checkpoint(5, 5, 5, 100 * day))
+    asyncio.run(watch.begin(lease, 5))
+    assert asked == {"heard": 69 * day, "readings": 100 * day - 60_000}
 
 
 def test_a_threshold_text_is_read_as_it_stands() -> None:

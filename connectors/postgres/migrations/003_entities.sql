@@ -335,6 +335,20 @@ CREATE OR REPLACE TRIGGER entities_are_kept BEFORE DELETE OR TRUNCATE ON entitie
 CREATE OR REPLACE TRIGGER relationships_are_kept BEFORE DELETE OR TRUNCATE ON relationships
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('relationships are kept; set valid_to');
 
+-- Readings, event logs and workers know an entity by its key, within its parent, as what it is.
+CREATE OR REPLACE FUNCTION refuse_new_identity() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% keeps its key, its parent and its kind; retire it and make another', OLD.key
+        USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE OR REPLACE TRIGGER entities_keep_their_identity BEFORE UPDATE OF key, parent_id, entity_type ON entities
+    FOR EACH ROW WHEN (
+        OLD.key <> NEW.key OR OLD.parent_id IS DISTINCT FROM NEW.parent_id
+        OR replace(split_part(OLD.entity_type, '.', 1), 'equipment', 'device')
+           <> replace(split_part(NEW.entity_type, '.', 1), 'equipment', 'device'))
+    EXECUTE FUNCTION refuse_new_identity();
+
 CREATE OR REPLACE FUNCTION stamp_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.changed_in := pg_current_xact_id();
@@ -356,7 +370,7 @@ BEGIN
     SELECT * INTO begins FROM entities WHERE id = NEW.from_entity;
     -- two relationships of one entity, or of one acyclic type, are checked one after the other
     IF rules.is_acyclic THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('weir relationship ' || NEW.relationship_type, 0));
+        PERFORM FROM relationship_types WHERE name = NEW.relationship_type FOR NO KEY UPDATE;
     END IF;
     SELECT * INTO ends FROM entities WHERE id = NEW.to_entity FOR NO KEY UPDATE;
     IF begins.id IS NULL OR ends.id IS NULL OR rules.name IS NULL THEN

@@ -1,3 +1,19 @@
+DO $$
+DECLARE
+    locking regprocedure;
+BEGIN
+    FOR locking IN
+        SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname LIKE 'pg\_%advisory%'
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', locking);
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+END
+$$;
+DROP TRIGGER tenancy_ends_with_its_organisation ON entities;
+DROP FUNCTION end_tenancy();
 DROP POLICY own_rows ON schemas;
 DROP POLICY own_rows ON events;
 DROP POLICY own_rows ON relationships;

@@ -54,6 +54,34 @@ CREATE TABLE IF NOT EXISTS tenant_roles (
 );
 COMMENT ON TABLE tenant_roles IS 'Roles of the database and the one organisation whose rows each may read.';
 
+-- Whose organisation is retired reads nothing any more, until a role is granted anew.
+CREATE OR REPLACE FUNCTION end_tenancy() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM tenant_roles WHERE organisation_id = NEW.id;
+    RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER tenancy_ends_with_its_organisation AFTER UPDATE OF is_active ON entities
+    FOR EACH ROW WHEN (OLD.is_active AND NOT NEW.is_active AND NEW.entity_type = 'organisation')
+    EXECUTE FUNCTION end_tenancy();
+
+-- Anybody may take an advisory lock of any number, and hold up whoever waits for it: the relay and migrations do.
+DO $$
+DECLARE
+    locking regprocedure;
+BEGIN
+    FOR locking IN
+        SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname LIKE 'pg\_%advisory%'
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', locking);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', locking, current_user);
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'only a superuser can keep tenants from taking advisory locks; see docs/access.md';
+END
+$$;
+
 -- Row-level security binds whoever is not the owner of the tables: tenants read their own rows, whatever SQL they write.
 -- The policies ask current_user and not a setting, because a setting could be set by hand.
 ALTER TABLE tenant_roles ENABLE ROW LEVEL SECURITY;

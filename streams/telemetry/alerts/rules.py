@@ -122,6 +122,12 @@ class Rules:
         longest: int = max([0, *lasting.top_k(1).to_list(), *silent.top_k(1).to_list()])
         return longest
 
+    @property
+    def longest_ms(self) -> int:
+        """The longest duration that a threshold asks for."""
+        longest: int = max([0, *self._book.thresholds["for_ms"].top_k(1).to_list()])
+        return longest
+
     def follow(self, names: pl.DataFrame) -> None:
         """Have a row for each of these series; ``names`` only ever grows."""
         if len(self.limits.ruled) >= len(names):

@@ -77,7 +77,11 @@ class AlertWatch:
             return Past(known, NOTHING_HEARD, NOTHING_READ)
         closed = lease.checkpoint.watermark if lease.checkpoint is not None else NO_WATERMARK
         since = max(0, closed - self._look_back_ms - self.rules.reach_ms)
+        # somebody's silence may reach much further than anybody's duration
+        lasting_since = max(0, closed - self._look_back_ms - self.rules.longest_ms)
         heard = self._history.heard(lease.partition, stored, since)
         lasting = self.rules.lasting(heard.select("device_id", "sensor"))
-        readings = self._history.readings(lasting, lease.partition, stored, since) if len(lasting) else NOTHING_READ
+        if not len(lasting):
+            return Past(known, heard, NOTHING_READ)
+        readings = self._history.readings(lasting, lease.partition, stored, lasting_since)
         return Past(known, heard, readings)
