@@ -340,7 +340,7 @@ def test_pages_stay_stable_while_entities_are_added_and_hold_each_once(acme: Dir
     seen, cursor = [], None
     for turn in range(30):
         page = acme.entities.list(entity_type="device", limit=4, cursor=cursor)
-        seen += [each.key for each in page.items if each.key.startswith("large-")]
+        seen += [each.key for each in page.items]
         if page.next_cursor is None:
             break
         cursor = page.next_cursor
