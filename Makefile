@@ -33,7 +33,7 @@ demo: $(STAMP)  ## the main job on the embedded stack, about three minutes
 	$(BIN)/weir demo
 
 test: $(STAMP)  ## every test, on the embedded stack, which it starts and stops itself
-	@echo "Every test, on real servers of its own (WEIR_TEST_STACK=$${WEIR_TEST_STACK:-embedded}); about twenty minutes, JOBS=2 about ten."
+	@echo "Every test, on real servers of its own (WEIR_TEST_STACK=$${WEIR_TEST_STACK:-embedded}); about half an hour, JOBS=2 about fifteen minutes."
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --durations=10 $(ARGS)
 
 soak: $(STAMP)  ## every fault thirty times, about two hours; prints a table
