@@ -12,12 +12,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from streams.engine.checkpoint import NO_WATERMARK, Checkpoint, from_commit
 from weir.errors import TransientError
 
 TIMEOUT_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.25
+
+_briefly = retry(
+    retry=retry_if_exception_type(TransientError),
+    wait=wait_random_exponential(multiplier=0.1, max=1.0),
+    stop=stop_after_delay(5.0),
+    reraise=True,
+)
+"""For a coordinator that is just moving or loading; brokers that are away take longer than this to say so once."""
 
 
 class GroupProgress:
@@ -36,6 +45,7 @@ class GroupProgress:
         while self._consumers:
             self._consumers.popitem()[1].close()
 
+    @_briefly
     def checkpoints(self, group: str, topic: str) -> dict[int, Checkpoint]:
         """The committed checkpoint of each partition that has one."""
         try:
@@ -79,6 +89,7 @@ class GroupProgress:
         stored = {number: found.stored for number, found in self.checkpoints(group, topic).items()}
         return sum(max(0, end - stored.get(number, 0)) for number, end in ends.items())
 
+    @_briefly
     def ends(self, group: str, topic: str) -> dict[int, int]:
         """The next offset of each partition that has any message left."""
         consumer, ends = self._consumer(group), {}
