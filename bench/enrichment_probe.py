@@ -54,14 +54,13 @@ def probe(dsn: str, readings: int) -> dict[str, float]:
     prepare_seconds, registered = timed(lambda: Registered(metadata, RETENTION_DAYS))
     series = ActiveSeries(registered)
     blocks = list(made(metadata.devices, readings))
-    learn_seconds, _ = timed(lambda: series.encode(blocks[0]))
+    series.encode(blocks[0])
     memory = process.memory_info().rss - before
     per_reading = [timed(lambda: enrich_all(series, blocks))[0] / readings for _ in range(ROUNDS)]
     changes = [changed(dsn, series, str(metadata.devices[0]), number) for number in range(ROUNDS)]
     return {
         "load_seconds": load_seconds,
         "prepare_seconds": prepare_seconds,
-        "learn_seconds": learn_seconds,
         "memory_bytes": float(memory),
         "enrich_ns": median(per_reading) * 1e9,
         "change_seconds": median(changes),

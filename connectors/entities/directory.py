@@ -37,14 +37,17 @@ class Directory:
         with refused(), self.conn.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query, parameters).fetchall()
 
-    def write(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> list[DictRow]:
-        """The same for a statement that changes metadata and returns rows.
+    def lock(self) -> None:
+        """Wait until nobody else writes: what is read from here on stays as it is until this transaction ends.
 
-        Whoever writes takes the row of the metadata version first, so that writers wait for each other in one place
-        and cannot lock each other out.
+        All writers take the row of the metadata version, so that they wait for each other in one place and cannot lock
+        each other out.
         """
-        # each time, because the lock goes with a savepoint that is rolled back
         self.conn.execute("SELECT version FROM metadata_version FOR NO KEY UPDATE")
+
+    def write(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> list[DictRow]:
+        """The same as :meth:`rows` for a statement that changes metadata and returns rows."""
+        self.lock()  # each time, because the lock goes with a savepoint that is rolled back
         return self.rows(query, parameters)
 
     def on_behalf_of(self, actor: Actor) -> Directory:

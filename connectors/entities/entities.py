@@ -44,7 +44,7 @@ class Entities:
         kind = checked_type(entity.entity_type)
         self._directory.actor.require(_MAKES.get(kind, "editor"), f"make entities of type {entity.entity_type}")
         _checked(kind, entity)
-        self._directory.write("SELECT 1")  # from here on nobody else takes the key
+        self._directory.lock()  # from here on nobody else takes the key
         device = self._device(entity) if kind == "sensor" else None
         place = self._place(entity, device)
         self._refuse_taken(kind, entity, place)
@@ -87,7 +87,7 @@ class Entities:
         The result must fit the newest version of its schema. Raises :class:`InvalidError` when it does not.
         """
         self._directory.actor.require("editor", "change entities")
-        self._directory.write("SELECT 1")  # what is read from here on stays as it is until this is written
+        self._directory.lock()  # what is read from here on stays as it is until this is written
         before = self.by_id(entity_id)
         kind = before.entity_type.split(".")[0]
         self._directory.actor.require(_CHANGES.get(kind, "editor"), f"change entities of type {before.entity_type}")

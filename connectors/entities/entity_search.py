@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 
 from connectors.entities.errors import InvalidError
 from connectors.entities.models import Entity, PropertyRange
-from connectors.entities.pages import MOST_ITEMS, Page, page_of, position_of
+from connectors.entities.pages import Page, checked_limit, page_of, position_of
 from connectors.entities.values import checked_properties
 
 if TYPE_CHECKING:
@@ -144,10 +144,14 @@ def page(directory: Directory, search: Search, limit: int, cursor: str | None) -
     page of a million devices costs what one of a thousand does. Where ``contains`` or ``parent_id`` narrow the search
     themselves, everything found is sorted.
     """
-    if not 1 <= limit <= MOST_ITEMS:
-        raise InvalidError(f"A page has 1 to {MOST_ITEMS} entities, not {limit}.")
     made, seen = position_of(cursor, datetime.fromisoformat, UUID) if cursor else (None, None)
-    asked = {**search.parameters(), "made": made, "seen": seen, "limit": limit, "most_bytes": MOST_PAGE_BYTES}
+    asked = {
+        **search.parameters(),
+        "made": made,
+        "seen": seen,
+        "limit": checked_limit(limit),
+        "most_bytes": MOST_PAGE_BYTES,
+    }
     if search.contains is not None or search.entity_type == "sensor" or search.parent_id is not None:
         rows = directory.rows(_measured(_SORTED), asked)
     else:

@@ -63,7 +63,7 @@ class Keys:
     def revoke(self, prefix: str) -> ApiKey:
         """End a key now; one that has ended already stays as it is."""
         self._directory.actor.require("admin", "revoke keys")
-        self._directory.write("SELECT 1")  # what is read from here on stays as it is until this is written
+        self._directory.lock()  # what is read from here on stays as it is until this is written
         row = self._existing(prefix, "revoke keys")
         key = _shown(row)
         if key.revoked_at is not None and key.revoked_at <= datetime.now(UTC):
@@ -78,7 +78,7 @@ class Keys:
         The new one expires at ``expires_at``; None keeps the time at which the old one would have.
         """
         self._directory.actor.require("admin", "rotate keys")
-        self._directory.write("SELECT 1")  # a key that is revoked in this moment must not live on in another
+        self._directory.lock()  # a key that is revoked in this moment must not live on in another
         row = self._existing(prefix, "rotate keys")
         if not timedelta() <= grace <= LONGEST_GRACE:
             raise InvalidError(f"The grace of a rotation is between 0 and {LONGEST_GRACE.days} days.")

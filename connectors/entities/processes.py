@@ -154,7 +154,7 @@ class Processes:
     ) -> ProcessInstance:
         """Begin to do a process now; ``version`` None is the newest that is active."""
         self._directory.actor.require("editor", "start processes")
-        self._directory.write("SELECT 1")  # nobody retires or corrects the version from here on
+        self._directory.lock()  # nobody retires or corrects the version from here on
         process = self.get(name, version, organisation=organisation)
         if process.status != "active":
             raise ConflictError(f"{process.name} {process.version} is retired; start another version.")

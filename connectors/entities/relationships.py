@@ -12,7 +12,7 @@ from connectors.entities.changes import told
 from connectors.entities.entity_search import MOST_PAGE_BYTES
 from connectors.entities.errors import ConflictError, InvalidError, NotFoundError
 from connectors.entities.models import Descendant, Entity, Relationship, RelationshipCreate
-from connectors.entities.pages import MOST_ITEMS, Page, page_of, position_of
+from connectors.entities.pages import Page, checked_limit, page_of, position_of
 from connectors.entities.values import checked_properties
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Relationships:
         """
         self._require(new.relationship_type, "connect entities")
         checked_properties(new.properties, MOST_BYTES)
-        self._directory.write("SELECT 1")  # nobody retires an end of it from here on
+        self._directory.lock()  # nobody retires an end of it from here on
         begins = self._directory.entities.by_id(new.from_entity)
         ends = self._directory.entities.by_id(new.to_entity)
         self._refuse_unfit(new, begins, ends)
@@ -52,7 +52,7 @@ class Relationships:
 
     def end(self, relationship_id: int, at: datetime | None = None) -> Relationship:
         """Say when a relationship ceased to hold: now, or at another instant after its beginning."""
-        self._directory.write("SELECT 1")
+        self._directory.lock()
         held = self._by_id(relationship_id)
         self._require(held.relationship_type, "end relationships")
         ends_at = _zoned(at, "the end") or self._now()
@@ -74,7 +74,7 @@ class Relationships:
         Gives the relationship that holds then. Where it is already, nothing changes.
         """
         device = self._directory.entities.by_id(device_id)
-        self._directory.write("SELECT 1")
+        self._directory.lock()
         moves_at = _zoned(at, "the move")
         current = self._open_project(device.id)
         if current is not None and current.from_entity == project_id:
@@ -102,8 +102,6 @@ class Relationships:
     ) -> Page[Relationship]:
         """Relationships that begin (``from``) or end (``to``) at an entity, as of an instant (None: ever)."""
         self._directory.entities.by_id(entity_id)
-        if not 1 <= limit <= MOST_ITEMS:
-            raise InvalidError(f"A page has 1 to {MOST_ITEMS} relationships, not {limit}.")
         rows = self._directory.rows(
             """
             SELECT r.id, r.relationship_type, r.from_entity, f.entity_type AS from_type, f.key AS from_key,
@@ -130,7 +128,7 @@ class Relationships:
                 "at": _zoned(at, "the instant"),
                 "bound": self._directory.bound_to(),
                 "after": position_of(cursor, int)[0] if cursor else None,
-                "limit": limit,
+                "limit": checked_limit(limit),
             },
         )
         return page_of([Relationship(**row) for row in rows], limit, lambda held: (held.id,))

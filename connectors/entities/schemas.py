@@ -139,7 +139,7 @@ class Schemas:
         checked_type(schema.entity_type)
         field = parse(schema.definition)
         _refuse_odd_columns(field)
-        self._directory.write("SELECT 1")  # from here on nobody else adds schemas or entities
+        self._directory.lock()  # from here on nobody else adds schemas or entities
         before = self._find(schema.entity_type, None, organisation)
         open_places = ["$"]
         if before is not None:

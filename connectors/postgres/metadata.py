@@ -68,9 +68,6 @@ METRIC_SCHEMA: dict[str, pl.DataType] = {
 POLICY_SCHEMA: dict[str, pl.DataType] = {"org_id": pl.String(), "prefix": pl.String(), "most": pl.Int64()}
 """Columns of :attr:`Metadata.policies`, in order."""
 
-ALWAYS_MS = -(2**62)
-FOREVER_MS = 2**62
-
 # devices without a sensor have one row with an empty sensor, so that they are known
 _SENSORS = """
     SELECT d.key, s.key, o.key, coalesce(p.key, ''), d.entity_type, s.metric, m.unit,

@@ -13,7 +13,8 @@ from weir.cli.acting import directory, record
 from weir.cli.device_commands import commands
 from weir.cli.devices_export import export_devices
 from weir.cli.devices_import import import_devices
-from weir.cli.entity_options import changed, described, json_option, org_option, retired_option, update_of
+from weir.cli.entity_changes import add_entity, retire_entity, set_entity
+from weir.cli.entity_options import changed, described, json_option, org_option, retired_option
 from weir.cli.entity_table import ENTITY_COLUMNS, fields_of, print_entities, print_fields, search_of, told
 from weir.cli.listing import asked, list_options, print_list
 from weir.cli.property_options import contained, properties_of, ranges_of, search_options
@@ -124,9 +125,7 @@ def add(device: str, properties: tuple[str, ...], as_json: bool, **given: Any) -
     Exit codes: 0 done; 1 Postgres is away; 2 it is there already, or wrong usage, properties or settings.
     """
     wanted = record(EntityCreate, key=device, properties=properties_of(properties), **given)
-    with directory() as metadata:
-        made = metadata.entities.create(wanted)
-    print_fields(fields_of(made), True) if as_json else told("added", made)
+    add_entity(wanted, as_json)
 
 
 @command.command(name="set")
@@ -142,10 +141,7 @@ def change(device: str, **given: Any) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such device, or wrong usage, properties or settings.
     """
-    update = update_of(**given)
-    with directory() as metadata:
-        made = metadata.entities.update(metadata.entities.get(KIND, device).id, update)
-    told("set", made)
+    set_entity(KIND, device, given)
 
 
 @command.command(name="retire")
@@ -159,9 +155,7 @@ def retire(device: str) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such device, or wrong usage or settings.
     """
-    with directory() as metadata:
-        made = metadata.entities.retire(metadata.entities.get(KIND, device).id)
-    told("retired", made)
+    retire_entity(KIND, device)
 
 
 @command.command(name="move")

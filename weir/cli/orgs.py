@@ -9,8 +9,9 @@ import click
 from connectors.entities.models import EntityCreate
 from connectors.entities.tenants import grant_role, revoke_role
 from weir.cli.acting import directory, record
-from weir.cli.entity_options import changed, described, json_option, retired_option, update_of
-from weir.cli.entity_table import fields_of, print_entities, print_fields, search_of, told
+from weir.cli.entity_changes import add_entity, retire_entity, set_entity
+from weir.cli.entity_options import changed, described, json_option, retired_option
+from weir.cli.entity_table import fields_of, print_entities, print_fields, search_of
 from weir.cli.listing import asked, list_options
 from weir.cli.passwords import typed_password
 from weir.cli.property_options import contained, properties_of, ranges_of, search_options
@@ -81,9 +82,7 @@ def add(org: str, properties: tuple[str, ...], as_json: bool, **given: Any) -> N
     Exit codes: 0 done; 1 Postgres is away; 2 it is there already, or wrong usage, properties or settings.
     """
     wanted = record(EntityCreate, entity_type=KIND, key=org, properties=properties_of(properties), **given)
-    with directory() as metadata:
-        made = metadata.entities.create(wanted)
-    print_fields(fields_of(made), True) if as_json else told("added", made)
+    add_entity(wanted, as_json)
 
 
 @command.command(name="set")
@@ -98,16 +97,13 @@ def change(org: str, **given: Any) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such organisation, or wrong usage, properties or settings.
     """
-    update = update_of(**given)
-    with directory() as metadata:
-        made = metadata.entities.update(metadata.entities.get(KIND, org).id, update)
-    told("set", made)
+    set_entity(KIND, org, given)
 
 
 @command.command(name="retire")
 @click.argument("org")
 def retire(org: str) -> None:
-    """Retire an organisation: it stays known, and its devices' readings are refused. A second time changes nothing.
+    """Retire an organisation: it stays known, its keys and roles end, its devices send on. Twice is as once.
 
     \b
     Example:
@@ -115,9 +111,7 @@ def retire(org: str) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such organisation, or wrong usage or settings.
     """
-    with directory() as metadata:
-        made = metadata.entities.retire(metadata.entities.get(KIND, org).id)
-    told("retired", made)
+    retire_entity(KIND, org)
 
 
 @command.command(name="role")

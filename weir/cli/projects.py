@@ -8,8 +8,9 @@ import click
 
 from connectors.entities.models import EntityCreate
 from weir.cli.acting import directory, record
-from weir.cli.entity_options import changed, described, json_option, org_option, retired_option, update_of
-from weir.cli.entity_table import fields_of, print_entities, print_fields, search_of, told
+from weir.cli.entity_changes import add_entity, retire_entity, set_entity
+from weir.cli.entity_options import changed, described, json_option, org_option, retired_option
+from weir.cli.entity_table import fields_of, print_entities, print_fields, search_of
 from weir.cli.listing import asked, list_options
 from weir.cli.property_options import contained, properties_of, ranges_of, search_options
 
@@ -81,9 +82,7 @@ def add(project: str, properties: tuple[str, ...], as_json: bool, **given: Any) 
     Exit codes: 0 done; 1 Postgres is away; 2 it is there already, or wrong usage, properties or settings.
     """
     wanted = record(EntityCreate, entity_type=KIND, key=project, properties=properties_of(properties), **given)
-    with directory() as metadata:
-        made = metadata.entities.create(wanted)
-    print_fields(fields_of(made), True) if as_json else told("added", made)
+    add_entity(wanted, as_json)
 
 
 @command.command(name="set")
@@ -98,10 +97,7 @@ def change(project: str, **given: Any) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such project, or wrong usage, properties or settings.
     """
-    update = update_of(**given)
-    with directory() as metadata:
-        made = metadata.entities.update(metadata.entities.get(KIND, project).id, update)
-    told("set", made)
+    set_entity(KIND, project, given)
 
 
 @command.command(name="retire")
@@ -115,6 +111,4 @@ def retire(project: str) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such project, or wrong usage or settings.
     """
-    with directory() as metadata:
-        made = metadata.entities.retire(metadata.entities.get(KIND, project).id)
-    told("retired", made)
+    retire_entity(KIND, project)

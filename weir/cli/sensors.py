@@ -8,7 +8,8 @@ import click
 
 from connectors.entities.models import EntityCreate
 from weir.cli.acting import directory, record
-from weir.cli.entity_options import changed, described, json_option, org_option, retired_option, update_of
+from weir.cli.entity_changes import retire_entity, set_entity
+from weir.cli.entity_options import changed, described, json_option, org_option, retired_option
 from weir.cli.entity_table import fields_of, print_entities, print_fields, search_of, told
 from weir.cli.listing import asked, list_options
 from weir.cli.property_options import contained, properties_of, ranges_of, search_options
@@ -123,10 +124,7 @@ def change(device: str, sensor: str, **given: Any) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such sensor, or wrong usage, properties or settings.
     """
-    update = update_of(**given)
-    with directory() as metadata:
-        made = metadata.entities.update(metadata.entities.get(KIND, sensor, device).id, update)
-    told("set", made)
+    set_entity(KIND, sensor, given, device)
 
 
 @command.command(name="retire")
@@ -141,6 +139,4 @@ def retire(device: str, sensor: str) -> None:
 
     Exit codes: 0 done; 1 Postgres is away; 2 there is no such sensor, or wrong usage or settings.
     """
-    with directory() as metadata:
-        made = metadata.entities.retire(metadata.entities.get(KIND, sensor, device).id)
-    told("retired", made)
+    retire_entity(KIND, sensor, device)
