@@ -31,12 +31,13 @@ class Past(NamedTuple):
 
 
 class PartitionAlerts:
-    """Takes in what is read from an offset on; everything below is the past."""
+    """Takes in what is read from offset ``stored`` on; everything below is the past."""
 
     def __init__(self, partition: int, stored: int, series: ActiveSeries, rules: Rules) -> None:
         """Begin at offset ``stored`` with nothing known of the past."""
         self._partition = partition
-        self._next = self._stored = stored
+        self.stored = stored
+        self._next = stored
         self._series = series
         self._rules = rules
         self._crossings = Crossings(self._name_of)
@@ -91,7 +92,7 @@ class PartitionAlerts:
                 number = self._rules.devices.number(each.device_id, Owner(each.org_id, each.project_id))
                 self._silences.reopen(number, each)
             elif each.kind != SILENT and code >= 0:
-                self._crossings.reopen(code, each, self._stored)
+                self._crossings.reopen(code, each, self.stored)
         self._rules.renumber(self._series.names)
 
     def _rehearse(self, stored: pl.DataFrame) -> None:

@@ -55,15 +55,19 @@ class AlertWatch:
         begun.restore(past)
 
     def judge(self, block: Block, points: Points) -> list[Announced]:
-        """Alerts of a block, given the points of its accepted readings."""
+        """Alerts of a block, given the points of its accepted readings.
+
+        None of a block that a replay reads below the checkpoint: the stage would drop them. A silence that has begun by
+        its end, and that nobody has announced because other blocks ended elsewhere, is found after the checkpoint.
+        """
         partition = self._partitions.get(block.lease)
-        if partition is None:
+        if partition is None or block.end <= partition.stored:
             return []
         codes, ts, value = (points.frame[name].to_numpy() for name in ("series", "ts", "value"))
         alerts = partition.judge(Readings(codes, ts, value, points.offsets), points.append_ts, block.end)
         alerts += partition.passed(block.messages[-1].timestamp()[1])
         records = self._announcement.records(alerts)
-        placed = [min(alert.offset, block.end - 1) for alert in alerts]
+        placed = [alert.offset for alert in alerts]
         return sorted(map(Announced, placed, records), key=lambda each: each.offset)
 
     def silent(self, block: Block, clock_ms: int) -> list[Record]:
