@@ -287,13 +287,12 @@ def test_a_token_that_was_changed_or_signed_elsewhere_is_refused(api: Api) -> No
 
 def test_a_session_holds_for_its_time_and_in_every_process_with_the_same_secret(api: Api) -> None:
     secret = "s" * 32
-    with client_for(api.dsn, session_secret=secret, session_seconds=1) as one:
+    with client_for(api.dsn, session_secret=secret, session_seconds=60) as one:
         opened_there = one.post("/sessions", json={"email": "admin@acme.example", "password": PASSWORD}).json()
         headers = {"Authorization": f"Bearer {opened_there['token']}"}
-        assert opened_there["expires_in"] == 1
+        assert opened_there["expires_in"] == 60
     with client_for(api.dsn, session_secret=secret) as other:
-        statuses = {other.get("/projects", headers=headers).status_code for _ in range(3)}
-        assert 200 in statuses
+        assert other.get("/projects", headers=headers).status_code == 200
 
 
 def test_a_superuser_sees_every_organisation_and_founds_new_ones(api: Api) -> None:

@@ -90,7 +90,8 @@ class Kafka(Part):
         replace_file(folder / "log4j2.xml", LOGGING)
         if not (folder / "data" / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            run("kafka-format", self._java("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config"))
+            named = f"--cluster-id={cluster}"  # as one word: an id may begin with a dash, and is no option then
+            run("kafka-format", self._java("kafka.tools.StorageTool", "format", named, "--config"))
 
     def command(self) -> Command:
         """The broker; its stop writes clean segments, which takes a moment when much is in memory."""
