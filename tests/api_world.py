@@ -20,7 +20,8 @@ from connectors.entities.models import EntityCreate, RelationshipCreate, SchemaC
 from connectors.entities.process_models import ProcessCreate
 from connectors.entities.user_models import MemberRole, UserCreate
 from tests.stack_under_test import settings_from
-from weir.cli.api import listening, make_server
+from weir.cli.api import make_server
+from weir.listening import listening
 from weir.settings import Settings
 
 PASSWORD = "correct horse battery"
@@ -62,7 +63,7 @@ def settings_for(dsn: str, **api: object) -> Settings:
 def client_for(dsn: str, **api: object) -> Iterator[httpx.Client]:
     """A client of the API on a database; the server is a thread of this process."""
     server = make_server(settings_for(dsn, **api))
-    with listening("127.0.0.1", 0) as listener:
+    with listening("127.0.0.1", 0, "The API", "WEIR_API__PORT") as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         running = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         running.start()

@@ -15,7 +15,6 @@ from streams.engine.batch_topic import BatchTopic
 from streams.engine.block import Block, Decoder
 from streams.engine.codec import Codec
 from streams.engine.consumer import ConsumerOptions, consumer_config
-from streams.engine.garbage import collect_rarely
 from streams.engine.retrying import patiently
 from streams.engine.stage import Commit
 from streams.events.event_sink import EVENTS, events_stage
@@ -23,6 +22,7 @@ from streams.telemetry.alert_sink import ALERTS, alerts_stage
 from streams.telemetry.dead_letter_sink import DEAD_LETTERS, Undecoded, dead_letters_stage
 from streams.telemetry.parity_watch import add_parity_watch
 from streams.telemetry.pipeline import AGGREGATES_1H, AGGREGATES_1M, READINGS, Pipeline, TelemetryStage
+from weir.garbage import collect_rarely
 from weir.settings import Settings
 
 

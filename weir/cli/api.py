@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import signal
-import socket
 import sys
 
 import click
 import uvicorn
 
 from connectors.api.app import make_app
-from weir.errors import ConfigError
+from weir.listening import listening
 from weir.settings import Settings, load_settings
 
 DRAIN_SECONDS = 10
 """How long requests that are being answered may take once the program is asked to end."""
-WAITING_CONNECTIONS = 256
-"""Connections that the system keeps until they are accepted."""
 IDLE_SECONDS = 15
 """How long a connection may stay open without a request."""
 
@@ -41,7 +38,7 @@ def command(host: str | None, port: int | None) -> None:
 
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal. Raises :class:`~weir.errors.ConfigError` when the port cannot be had."""
-    with listening(host, port) as listener:
+    with listening(host, port, "The API", "WEIR_API__PORT") as listener:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _asked)
         make_server(settings).run(sockets=[listener])
@@ -70,24 +67,3 @@ def make_server(settings: Settings) -> uvicorn.Server:
         )
     )
     return server
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket to serve on. Uvicorn would find out late that the port is taken, and end with a code of its own.
-
-    The protocol is named because asyncio turns Nagle's algorithm off for sockets that name it only: answers of two
-    packets, head and body, then wait 40 ms for the client's delayed acknowledgement (44 ms instead of 3 for /health).
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(WAITING_CONNECTIONS)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"The API cannot listen on {host}:{port} ({error.strerror}); another one may run already: set "
-            "WEIR_API__PORT to a free port."
-        ) from error
-    return listener
