@@ -20,7 +20,9 @@ RUN /opt/weir/bin/python -m pip install --no-deps --no-build-isolation . \
  && /opt/weir/bin/python -m compileall -q /opt/weir/lib
 
 FROM python:3.13-slim-trixie
-RUN useradd --system --uid 10001 --home-dir /var/lib/weir --create-home weir
+# a volume takes over the owner of the folder that it covers
+RUN useradd --system --uid 10001 --home-dir /var/lib/weir --create-home weir \
+ && install --directory --owner=weir --mode=0700 /var/spool/weir
 COPY --from=build /opt/weir /opt/weir
 ENV PATH=/opt/weir/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -32,17 +32,31 @@ class Latest(NamedTuple):
     schema: dict[str, Any]
 
 
+class Version(NamedTuple):
+    """One version of a subject: the schema's id, its number and its text."""
+
+    id: int
+    version: int
+    text: str
+
+
 class Registry:
     """Schemas by id, kept for ever once read, and what migrations need. Threads may share one; close it.
 
-    Every method blocks for at most four attempts of ``timeout_seconds`` each with jittered pauses, then raises
+    Every method blocks for at most ``attempts`` (four) times ``timeout_seconds`` with jittered pauses, then raises
     :class:`TransientError` when the registry could not be reached or answered 5xx. Other refusals are
     :class:`ConfigError` in the registry's own words.
     """
 
-    def __init__(self, settings: RegistrySettings, clock: Callable[[], float] = time.monotonic) -> None:
-        """Connects on the first request; ``clock`` (seconds) ages negative answers."""
+    def __init__(
+        self, settings: RegistrySettings, clock: Callable[[], float] = time.monotonic, attempts: int = ATTEMPTS
+    ) -> None:
+        """Connects on the first request; ``clock`` (seconds) ages negative answers.
+
+        ``attempts`` is how often a registry that is away is asked before a method raises.
+        """
         self._url = settings.url.rstrip("/")
+        self._attempts = attempts
         self._clock = clock
         self._schemas: dict[int, dict[str, Any]] = {}
         self._unknown: dict[int, tuple[float, str]] = {}
@@ -115,6 +129,23 @@ class Registry:
         answer = self._ask("GET", f"{_path(subject)}/versions/latest", missing=(404,))
         return Latest(answer["id"], answer["version"], _parsed(answer["schema"])) if answer else None
 
+    def version(self, subject: str, number: int | None = None) -> Version | None:
+        """A version of ``subject``, the newest without a ``number``; None when there is no such Avro version."""
+        path = f"{_path(subject)}/versions/{'latest' if number is None else number}"
+        return _version(self._ask("GET", path, missing=(404, 422)))  # 422: a number that can be none
+
+    def version_of(self, subject: str, schema_text: str) -> Version | None:
+        """The version of ``subject`` that has this schema; None when none has, or it can be no schema."""
+        return _version(self._ask("POST", _path(subject), {"schema": schema_text}, missing=(404, 422)))
+
+    def version_with_id(self, subject: str, schema_id: int) -> Version | None:
+        """The version of ``subject`` whose schema has this id; None when the id is only of other subjects."""
+        answer = self._ask_any("GET", f"/schemas/ids/{schema_id}/versions", missing=(404,))
+        for each in answer if isinstance(answer, list) else []:
+            if each["subject"] == subject:
+                return self.version(subject, each["version"])
+        return None
+
     def incompatibilities(self, subject: str, schema_text: str) -> list[str]:
         """What keeps a schema from being the next version of ``subject``; empty when nothing does."""
         path = f"/compatibility{_path(subject)}/versions/latest?verbose=true"
@@ -138,18 +169,27 @@ class Registry:
     def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, missing: tuple[int, ...] = ()
     ) -> dict[str, Any] | None:
+        """One answer that is an object; None for a status in ``missing``."""
+        found = self._ask_any(method, path, body, missing)
+        if found is None or isinstance(found, dict):
+            return found
+        raise self._not_a_registry(path)
+
+    def _ask_any(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, missing: tuple[int, ...] = ()
+    ) -> dict[str, Any] | list[Any] | None:
         """One answer, parsed; None for a status in ``missing``."""
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(self._attempts),
             reraise=True,
         )
         return retrying(self._ask_once, method, path, body, missing)
 
     def _ask_once(
         self, method: str, path: str, body: Mapping[str, Any] | None, missing: tuple[int, ...]
-    ) -> dict[str, Any] | None:
+    ) -> dict[str, Any] | list[Any] | None:
         try:
             response = self._http.request(
                 method, self._url + path, json=body, headers={"Content-Type": MEDIA_TYPE} if body else None
@@ -171,7 +211,17 @@ class Registry:
             raise ConfigError(
                 f"The schema registry refused {method} {path} ({response.status_code}): {_said(response)}."
             )
-        return _object(response)
+        try:
+            found = response.json()
+        except ValueError:
+            found = None
+        if isinstance(found, dict | list):
+            return found
+        raise self._not_a_registry(path)
+
+    def _not_a_registry(self, path: str) -> ConfigError:
+        asked = f"{self._url}{path}"
+        return ConfigError(f"{asked} did not answer as a schema registry does; check WEIR_REGISTRY__URL.")
 
 
 def value_subject(topic: str) -> str:
@@ -192,14 +242,10 @@ def _present(answer: dict[str, Any] | None) -> dict[str, Any]:
     return answer if answer is not None else {}
 
 
-def _object(response: httpx.Response) -> dict[str, Any]:
-    try:
-        found = response.json()
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{response.request.url} did not answer as a schema registry does; check WEIR_REGISTRY__URL.")
-    return found
+def _version(answer: dict[str, Any] | None) -> Version | None:
+    if answer is None or answer.get("schemaType", "AVRO") != "AVRO" or answer.get("references"):
+        return None
+    return Version(answer["id"], answer["version"], answer["schema"])
 
 
 def _said(response: httpx.Response) -> str:

@@ -164,6 +164,36 @@ class ApiSettings(_Group):
     most_connections: Positive = Field(1_000, description="clients at a time; more are answered 503")
 
 
+class GatewaySettings(_Group):
+    """The door for devices: the REST proxy."""
+
+    host: str = Field("127.0.0.1", description="address it listens on")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(PORT_BASE + 5, description="port it listens on")
+    data_dir: Path = Field(Path(".weir/gateway"), description="folder for the spool and what else outlives the process")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; without it plain HTTP")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's key")
+    trusted_proxies: str = Field("", description="addresses, with commas, whose X-Forwarded-For is believed")
+    instances: Positive = Field(1, description="gateways that share the load: each grants its share of every quota")
+    body_bytes: Positive = Field(4_194_304, description="largest body that it takes")
+    records: Positive = Field(10_000, description="most records in one request")
+    json_depth: Positive = Field(32, description="most levels of nested JSON")
+    headers: Positive = Field(64, description="most headers of one request")
+    header_bytes: Positive = Field(16_384, description="most bytes of request line and headers")
+    header_seconds: Annotated[float, Field(gt=0)] = Field(10.0, description="time allowed for the headers to arrive")
+    body_seconds: Annotated[float, Field(gt=0)] = Field(20.0, description="time allowed for one body to arrive")
+    stream_seconds: Annotated[float, Field(gt=0)] = Field(3_600.0, description="time that one v3 stream may last")
+    most_connections: Positive = Field(10_000, description="clients at a time; more are answered 503")
+    key_seconds: Seconds = Field(2.0, description="how often keys in use are looked up again, so revoked ones end")
+    away_seconds: Seconds = Field(600.0, description="how long known keys and devices hold while Postgres is away")
+    produce_seconds: Annotated[float, Field(gt=0)] = Field(3.0, description="time for Kafka before records are spooled")
+    spool_bytes: Positive = Field(1_073_741_824, description="most bytes of records that wait on disk for Kafka")
+    idempotency_seconds: Seconds = Field(3_600.0, description="how long answers are kept by Idempotency-Key")
+    idempotency_bytes: Positive = Field(67_108_864, description="most bytes of answers that are kept")
+    backlog_seconds: Seconds = Field(60.0, description="age from which a reading counts as backlog")
+    usage_seconds: Annotated[float, Field(gt=0)] = Field(10.0, description="how often usage is written to ClickHouse")
+    access_log: bool = Field(True, description="one line for every request")
+
+
 class Settings(BaseSettings):
     """All of them. ``namespace`` starts every topic and group name, so that several Weirs can share a cluster."""
 
@@ -183,6 +213,7 @@ class Settings(BaseSettings):
     parity: ParitySettings = ParitySettings()
     worker: WorkerSettings = WorkerSettings()
     api: ApiSettings = ApiSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @cached_property
     def topics(self) -> Topics:

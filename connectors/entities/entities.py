@@ -12,6 +12,7 @@ from connectors.entities import entity_search as search
 from connectors.entities.actor import Role
 from connectors.entities.changes import changed, merged, parts_changed, told
 from connectors.entities.errors import ConflictError, InvalidError, NotFoundError
+from connectors.entities.guarded_properties import require_guards
 from connectors.entities.hardware import sensors_of
 from connectors.entities.models import Entity, EntityCreate, EntityUpdate, PropertyRange, RelationshipCreate
 from connectors.entities.pages import Page
@@ -52,6 +53,7 @@ class Entities:
         given = Fields(entity.name, entity.status, dict(entity.properties))
         version, held = self._directory.schemas.fit(entity.entity_type, slug, given)
         self._refuse_bad_sensor(kind, held.properties)
+        require_guards(self._directory.actor, kind, {}, held.properties)
         made = self._insert(entity, held, version, place, device)
         self._directory.events.record(f"{kind}.created", made.id, told(_created(made)))
         if kind in search.SENDS_READINGS:
@@ -95,7 +97,7 @@ class Entities:
         if _same(after, before):
             return before
         self._refuse_bad_sensor(kind, after.properties)
-        self._refuse_policy(kind, before, after)
+        require_guards(self._directory.actor, kind, before.properties, after.properties)
         written = self._write(after)
         self._tell(kind, before, written)
         return written
@@ -174,12 +176,6 @@ class Entities:
         low, high = properties.get("min_value"), properties.get("max_value")
         if low is not None and high is not None and low > high:
             raise InvalidError(f"min_value {low} of the sensor is above max_value {high}.")
-
-    def _refuse_policy(self, kind: str, before: Entity, after: Entity) -> None:
-        """Readings say nothing of organisations: who takes in unknown devices takes those of all others, too."""
-        wanted = after.properties.get("unknown_devices")
-        if kind == "organisation" and wanted and not same_json(wanted, before.properties.get("unknown_devices")):
-            self._directory.actor.require("superuser", "say which unknown devices an organisation takes in")
 
     def _insert(
         self, entity: EntityCreate, held: Fields, version: int | None, place: Place | None, device: Entity | None

@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from tests.free_ports import free_port
+from tests.gateway_world import GatewayWorld, gateway_world
+from tests.stack_under_test import StackUnderTest
 
 
 class ClickHouseProcess:
@@ -80,3 +82,10 @@ def database(http: httpx.Client) -> Iterator[str]:
     assert http.post("/", content=f"CREATE DATABASE {name}").status_code == 200
     yield name
     assert http.post("/", content=f"DROP DATABASE {name} SYNC").status_code == 200
+
+
+@pytest.fixture(scope="session")
+def gateway(stack: StackUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayWorld]:
+    """A gateway with small limits, and the organisations that post to it."""
+    with gateway_world(stack, tmp_path_factory.mktemp("gateway")) as running:
+        yield running

@@ -42,7 +42,9 @@ class OwnBroker:
         return StackUnderTest(stack.settings.model_copy(update={"kafka": kafka}))
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, unless it runs, and wait until it answers."""
+        if self._stack is not None:
+            return
         self._stack = Stack(self._plan, self._cache)
         self._stack.start()
 
@@ -54,8 +56,12 @@ class OwnBroker:
 
     def kill(self) -> None:
         """SIGKILL."""
+        self.signal(signal.SIGKILL)
+        self.stop()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the broker's process: SIGSTOP makes it hang with its connections open."""
         state = read_state(self._plan.data_dir)
         assert state is not None, "the broker does not run"
         (broker,) = (child for child in state.children if child.name == "kafka")
-        os.kill(broker.pid, signal.SIGKILL)
-        self.stop()
+        os.kill(broker.pid, number)

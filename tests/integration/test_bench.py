@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def test_late_readings_of_ten_minutes_are_corrected_by_a_handful_of_queries(test
         (("pipeline", "--readings", "5"), "--readings"),
         (("recovery", "--live", "0"), "--live"),
         (("late", "--late", "1"), "--late"),
+        (("gateway", "--seconds", "0"), "--seconds"),
     ],
 )
 def test_too_little_is_refused_before_anything_starts(tmp_path: Path, arguments: tuple[str, ...], option: str) -> None:
@@ -119,3 +121,24 @@ def test_enriching_costs_the_same_with_few_and_with_many_registered_devices(test
     assert many["enrich_ns"] < 3 * few["enrich_ns"]
     assert 0 < many["change_seconds"] < 2.0
     assert 0 < many["load_seconds"] < 10.0
+
+
+def test_a_small_run_of_the_gateway_acknowledges_what_kafka_has_and_leaves_no_namespace(
+    testbed: StackUnderTest,
+) -> None:
+    ended = bench(testbed, "gateway", "--seconds", "1")
+    assert ended.code == 0, ended.err
+    told = ended.json()
+    loads = told["loads"]
+    assert told["in_kafka"] == told["acknowledged"] > 200
+    assert told["gateway_has_its_own_core"] is (len(os.sched_getaffinity(0)) > 1)
+    assert loads["floor"]["requests_per_cpu_second"] > loads["single JSON"]["requests_per_cpu_second"] > 100
+    assert loads["batch JSON"]["records_per_cpu_second"] > 2 * loads["single JSON"]["records_per_cpu_second"]
+    for name in ("single JSON", "single Avro", "batch JSON", "batch Avro"):
+        assert 0 < loads[name]["p50_ms"] <= loads[name]["p99_ms"] <= loads[name]["worst_ms"]
+    half = loads["single JSON at half"]
+    assert abs(half["offered"] - loads["single JSON"]["requests_per_second"] / 2) < 1
+    assert {each["met"] for each in told["targets"]} <= {True, False}
+    assert len(told["targets"]) == 4
+    admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
+    assert not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("bench-")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,12 +53,20 @@ def test_the_view_has_as_many_rows_as_identities_were_acknowledged(told: dict[st
     assert once > DEVICES * 4 * 2 * 10
 
 
-def test_every_kind_of_bad_record_is_a_dead_letter_with_its_reason(told: dict[str, Any]) -> None:
-    letters = told["rows"]["dead_letters"]
+def test_every_kind_of_bad_record_is_refused_at_the_door_or_a_dead_letter_with_its_reason(told: dict[str, Any]) -> None:
+    letters, refused = told["rows"]["dead_letters"], told["refused_by_gateway"]
     assert sum(letters.values()) == told["sent"]["bad"] == told["parity"]["dead_letters"]
-    assert told["sent"]["bad"] > len(KINDS)  # 18 seconds, one a second, and one kind is a pair
-    reasons = {"undecodable", "unknown_schema_id", "wrong_schema", "trailing_bytes", "unknown_device", "not_finite"}
-    assert reasons | {"too_old", "too_far_in_future"} <= letters.keys()
+    at_the_door = sum(each["records"] for each in refused)
+    assert at_the_door + told["sent"]["bad"] > len(KINDS)  # 18 seconds, one a second, and one kind is a pair
+    assert {"undecodable", "unknown_schema_id", "wrong_schema", "trailing_bytes", "out_of_bounds"} <= letters.keys()
+    codes = {each["kind"]: each["error_code"] for each in refused}
+    assert codes["unknown device"] == 40301
+    kinds = ("not a number", "from 1970", "from 2099", "no value", "broken JSON", "empty")
+    assert {codes[kind] for kind in kinds} == {42203}
+
+
+def test_the_key_that_it_posts_with_is_shown_nowhere(demo: subprocess.CompletedProcess[str]) -> None:
+    assert re.search(r"wr_\w{12}_", demo.stdout + demo.stderr) is None
 
 
 def test_the_last_minute_is_closed_and_has_this_machine_in_it(told: dict[str, Any]) -> None:

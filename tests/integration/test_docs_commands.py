@@ -27,7 +27,7 @@ FENCE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OUTSIDE = {"make", "docker", "cp", "curl"}
 """What this test may not run: itself, a Docker engine, and what needs one."""
 
-LONG = {("weir", each) for each in ("up", "down", "demo", "bench", "worker", "load", "verify")}
+LONG = {("weir", each) for each in ("up", "down", "demo", "bench", "worker", "gateway", "load", "verify")}
 """What starts or stops servers, needs a worker, or takes minutes: its options are checked as far as --help allows."""
 
 STATUS_WITHOUT_STACK = 3

@@ -83,7 +83,7 @@ def test_a_device_is_made_with_its_project_its_sensors_and_an_event_each(acme: D
             project="acme-one",
         )
     )
-    assert (made.organisation, made.status, made.schema_version, made.is_active) == ("acme", "offline", 1, True)
+    assert (made.organisation, made.status, made.schema_version, made.is_active) == ("acme", "offline", 2, True)
     assert made.properties["hardware"] == hardware
     sensors = acme.entities.list(parent="esp-1").items
     assert [(each.key, each.parent, each.properties) for each in sensors] == [
@@ -289,7 +289,7 @@ def test_an_update_must_fit_and_what_did_not_fit_before_is_no_obstacle(acme: Dir
     with pytest.raises(InvalidError, match="readingInterval"):
         acme.entities.update(made.id, EntityUpdate(merge={"config": {"readingInterval": -1}}))
     mended = acme.entities.update(made.id, EntityUpdate(name="Node", merge=ESP32))
-    assert mended.schema_version == 1
+    assert mended.schema_version == 2
 
 
 def test_the_role_decides_who_may_change_what(acme: Directory) -> None:
@@ -455,11 +455,11 @@ def test_a_field_that_is_newly_described_must_fit_what_is_stored(acme: Directory
 def test_an_organisations_own_version_of_a_shared_type_is_for_nobody_else(acme: Directory) -> None:
     definition = dict(acme.schemas.get("equipment").definition) | {"colour": {"type": "string", "default": "grey"}}
     own = acme.schemas.add(SchemaCreate(entity_type="equipment", definition=definition))
-    assert own.version == 2
+    assert own.version == 3
     painted = acme.entities.create(EntityCreate(entity_type="equipment.oven", key="o1"))
     plain = as_actor(acme, OTHER).entities.create(EntityCreate(entity_type="equipment.oven", key="o2"))
-    assert (painted.properties, painted.schema_version) == ({"colour": "grey"}, 2)
-    assert (plain.properties, plain.schema_version) == ({}, 1)
+    assert (painted.properties, painted.schema_version) == ({"colour": "grey"}, 3)
+    assert (plain.properties, plain.schema_version) == ({}, 2)
 
 
 def test_a_superuser_adds_shared_schemas(acme: Directory) -> None:

@@ -22,14 +22,15 @@ from weir.stack.artifacts import read_lock
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-OURS = ("migrate", "worker", "api")
+OURS = ("migrate", "worker", "api", "gateway")
 LONG_RUNNING = [name for name in SERVICES if name != "migrate"]
 INNER_PORTS = {
     "kafka": 9092,
     "registry": 8080,
     "postgres": 5432,
     "clickhouse": 8123,
-    "gateway": 8082,
+    "gateway": 29405,
+    "confluent-rest": 8082,
     "worker": 29410,
     "api": 29407,
 }
@@ -58,7 +59,9 @@ def settings(service: str) -> Settings:
 
 
 def test_the_topology_is_the_designed_one() -> None:
-    assert set(SERVICES) == {"kafka", "registry", "postgres", "clickhouse", "gateway", "migrate", "worker", "api"}
+    servers, programs = {"kafka", "registry", "postgres", "clickhouse"}, {"migrate", "worker", "api", "gateway"}
+    assert set(SERVICES) == servers | programs | {"confluent-rest"}
+    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["confluent-rest"], "it asks nobody for a key"
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -86,10 +89,11 @@ def test_the_servers_listen_where_the_others_look_for_them() -> None:
     assert "INSIDE://:9092" in kafka["KAFKA_LISTENERS"].split(",")
     assert "INSIDE://kafka:9092" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
     assert SERVICES["registry"]["environment"]["QUARKUS_HTTP_PORT"] == str(INNER_PORTS["registry"])
-    gateway = SERVICES["gateway"]["environment"]
-    assert gateway["KAFKA_REST_BOOTSTRAP_SERVERS"] == "PLAINTEXT://kafka:9092"
-    assert gateway["KAFKA_REST_SCHEMA_REGISTRY_URL"] == settings("worker").registry.url
-    assert urlsplit(gateway["KAFKA_REST_LISTENERS"]).port == INNER_PORTS["gateway"]
+    confluent = SERVICES["confluent-rest"]["environment"]
+    assert confluent["KAFKA_REST_BOOTSTRAP_SERVERS"] == "PLAINTEXT://kafka:9092"
+    assert confluent["KAFKA_REST_SCHEMA_REGISTRY_URL"] == settings("worker").registry.url
+    assert urlsplit(confluent["KAFKA_REST_LISTENERS"]).port == INNER_PORTS["confluent-rest"]
+    assert settings("gateway").gateway.port == INNER_PORTS["gateway"]
     assert settings("worker").worker.web_port == INNER_PORTS["worker"]
     assert settings("api").api.port == INNER_PORTS["api"]
 
@@ -158,7 +162,8 @@ def test_every_long_running_service_is_watched_and_comes_back(service: str) -> N
 
 def test_what_must_survive_a_container_lies_on_a_volume() -> None:
     volumes = {service: [each.split(":")[0] for each in SERVICES[service].get("volumes", [])] for service in SERVICES}
-    assert {service for service, names in volumes.items() if names} == {"kafka", "postgres", "clickhouse"}
+    assert {service for service, names in volumes.items() if names} == {"kafka", "postgres", "clickhouse", "gateway"}
+    assert SERVICES["gateway"]["volumes"] == [f"gateway:{settings('gateway').gateway.data_dir}"], "the spool lies there"
     assert {name for names in volumes.values() for name in names} == set(yaml.safe_load(TEXT)["volumes"])
 
 

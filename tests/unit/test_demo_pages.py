@@ -25,6 +25,7 @@ def result(*differences: Difference, problems: tuple[str, ...] = ()) -> Result:
         sending_seconds=150.4,
         interrupted=False,
         sent={"reading": 1_234, "bad": 9},
+        turned_away={("unknown device", 40301): 2, ("not a number", 42203): 1},
         rows={"readings": 1_200, "aggregates_1m": 40, "aggregates_1h": 0},
         rows_in_all={"readings": 5_000, "aggregates_1m": 90, "aggregates_1h": 3},
         corrections=7,
@@ -57,6 +58,7 @@ def test_the_page_has_rows_dead_letters_this_machine_and_latency() -> None:
     assert [line.split() for line in text.splitlines() if "cpu" in line] == [
         ["cpu", "11:06", "240", "12.35", "1.00", "99.00", "14.50", "3.20", "percent"]
     ]
+    assert [line.split() for line in text.splitlines() if "40301" in line] == [["unknown", "device", "40301", "2"]]
     assert "7 1-minute rows were corrected" in text
     assert "Ingest to query: p50 300 ms, p95 900 ms (3 probes:" in text
 
@@ -72,9 +74,9 @@ def test_a_difference_is_shown_with_what_was_expected_and_what_is_stored() -> No
 
 
 def test_a_problem_spoils_a_run_without_differences() -> None:
-    spoilt = result(problems=("2 messages were never acknowledged by Kafka.",))
+    spoilt = result(problems=("2 messages were never acknowledged.",))
     assert not spoilt.ok
-    assert "Problem: 2 messages were never acknowledged by Kafka." in page(spoilt)
+    assert "Problem: 2 messages were never acknowledged." in page(spoilt)
 
 
 def test_the_json_names_everything_a_script_asks_for() -> None:
@@ -89,6 +91,7 @@ def test_the_json_names_everything_a_script_asks_for() -> None:
     assert told["latency"]["p50_seconds"] == 0.3
     assert told["latency"]["p95_seconds"] == 0.9
     assert told["parity"]["differences"] == 0
+    assert told["refused_by_gateway"][0] == {"kind": "unknown device", "error_code": 40301, "records": 2}
     assert told["since"] == "2025-11-21T10:00:30+00:00"
     assert told["this_machine"][0]["sensor"] == "cpu"
 

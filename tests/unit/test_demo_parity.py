@@ -16,6 +16,7 @@ from weir.demo.worker_metrics import WorkerMetrics
 from weir.verify.compare import StoredReading, StoredWindow
 from weir.verify.progress import Closed
 from weir.verify.recompute import HOUR_MS, MINUTE_MS, expected_readings, expected_windows
+from weir.verify.stored import StoredMessage
 
 HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 SINCE = HOUR + 10 * MINUTE_MS + 30_000
@@ -29,6 +30,10 @@ class StoredAsSent:
         self.rows = [StoredReading(*identity, each.value, each.text or "") for identity, each in held.items()]
         self.minutes = [StoredWindow(*pair) for pair in expected_windows(held, MINUTE_MS).items()]
         self.hours = [StoredWindow(*pair) for pair in expected_windows(held, HOUR_MS).items()]
+        self.raw = [
+            StoredMessage(StoredReading(*each[:4], each.text or ""), each.partition, each.offset, SINCE)
+            for each in ledger.readings
+        ]
         self.twice = 0
 
     def readings(self, since_ms: int) -> Iterator[StoredReading]:
@@ -36,6 +41,9 @@ class StoredAsSent:
 
     def windows(self, view: str, since_ms: int) -> Iterator[StoredWindow]:
         return iter(self.minutes if view == "aggregates_1m" else self.hours)
+
+    def messages(self, since_ms: int) -> Iterator[StoredMessage]:
+        return iter(self.raw)
 
     def inserted_twice(self, since_ms: int) -> int:
         return self.twice

@@ -21,6 +21,7 @@ def test_every_port_of_a_plan_is_counted_from_its_base() -> None:
         "postgres": "postgresql://postgres@127.0.0.1:21003/weir",
         "clickhouse": "http://127.0.0.1:21004",
         "api": "http://127.0.0.1:21007",
+        "gateway": "http://127.0.0.1:21005",
         "faust": "http://127.0.0.1:21010",
     }
 
@@ -73,6 +74,8 @@ def test_the_settings_file_leads_to_the_stack(tmp_path: Path, monkeypatch: pytes
     assert settings.clickhouse.url == "http://127.0.0.1:21004"
     assert settings.worker.web_port == 21010
     assert settings.api.port == 21007
+    assert settings.gateway.port == 21005
+    assert settings.gateway.data_dir == folder / "gateway"
     assert settings.worker.data_dir == folder / "worker"
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": ("weir.cli.demo", "Run the main job end to end, with this machine as a device."),
     "worker": ("weir.cli.worker", "Run a Faust worker."),
     "api": ("weir.cli.api", "Run the HTTP API of metadata."),
+    "gateway": ("weir.cli.gateway", "Run the door for devices: a Kafka REST proxy."),
     "migrate": ("weir.cli.migrate", "Create or update schemas, topics and tables."),
     "query": ("weir.cli.query", "Ask ClickHouse."),
     "orgs": ("weir.cli.orgs", "Organisations: list, show, add, set, retire, role."),

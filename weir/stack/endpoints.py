@@ -34,6 +34,11 @@ CONNECTION_VARIABLES = (
     "WEIR_WORKER__DATA_DIR",
     "WEIR_API__HOST",
     "WEIR_API__PORT",
+    "WEIR_GATEWAY__HOST",
+    "WEIR_GATEWAY__PORT",
+    "WEIR_GATEWAY__DATA_DIR",
+    "WEIR_GATEWAY__TLS_CERTIFICATE",
+    "WEIR_GATEWAY__TLS_KEY",
 )
 """Variables that would lead a child of the stack to other servers: they win over the settings file."""
 
@@ -47,6 +52,7 @@ class Endpoints:
     postgres: str | None = None
     clickhouse: str | None = None
     api: str | None = None
+    gateway: str | None = None
     faust: str | None = None
 
     @classmethod
@@ -58,7 +64,7 @@ class Endpoints:
     def to_dict(self) -> dict[str, str]:
         """The parts that run, as ``weir up --json`` prints them."""
         parts = (("kafka", self.kafka), ("registry", self.registry), ("postgres", self.postgres))
-        more = (("clickhouse", self.clickhouse), ("api", self.api), ("faust", self.faust))
+        more = (("clickhouse", self.clickhouse), ("api", self.api), ("gateway", self.gateway), ("faust", self.faust))
         return {name: address for name, address in parts + more if address is not None}
 
 
@@ -70,6 +76,7 @@ def every_address(plan: StackPlan) -> dict[str, str]:
         "postgres": f"postgresql://postgres@{HOST}:{plan.port('postgres')}/weir",
         "clickhouse": f"http://{HOST}:{plan.port('clickhouse')}",
         "api": f"http://{HOST}:{plan.port('api')}",
+        "gateway": f"http://{HOST}:{plan.port('gateway')}",
         "faust": f"http://{HOST}:{plan.port('faust')}",
     }
 
@@ -85,7 +92,8 @@ def settings_text(plan: StackPlan) -> str:
         f'[clickhouse]\nurl = "{address["clickhouse"]}"\n\n'
         f"[stream]\nsession_timeout_seconds = {SESSION_SECONDS}\n\n"
         f"[worker]\nweb_port = {plan.port('faust')}\ndata_dir = {_toml_string(plan.part_dir('worker'))}\n\n"
-        f"[api]\nport = {plan.port('api')}\n"
+        f"[api]\nport = {plan.port('api')}\n\n"
+        f"[gateway]\nport = {plan.port('gateway')}\ndata_dir = {_toml_string(plan.part_dir('gateway'))}\n"
     )
 
 

@@ -12,7 +12,7 @@ from weir.settings import PORT_BASE, PORT_OFFSETS
 HOST = "127.0.0.1"
 """The only address an embedded part listens on."""
 
-PARTS = ("kafka", "postgres", "registry", "clickhouse", "api", "faust")
+PARTS = ("kafka", "postgres", "registry", "clickhouse", "api", "gateway", "faust")
 """The parts, in start order; ``faust`` stands for all workers."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -21,9 +21,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "registry": ("postgres",),
     "clickhouse": (),
     "api": ("postgres",),
+    "gateway": ("kafka", "postgres", "registry", "clickhouse"),
     "faust": ("kafka", "postgres", "registry", "clickhouse"),
 }
 """Which parts must be healthy before a part can start."""
+
+MIGRATED = frozenset({"gateway", "faust"})
+"""Parts that find their topics, schemas and tables made; the stack makes them first."""
 
 MAX_WORKERS = 64
 LAST_PORT = 65535

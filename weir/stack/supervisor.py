@@ -17,7 +17,7 @@ from weir.stack.disk import disk_full, require_space
 from weir.stack.endpoints import Endpoints, child_environment, write_settings
 from weir.stack.parts.catalogue import programs, servers
 from weir.stack.parts.part import Part, python
-from weir.stack.plan import NEEDS, StackPlan
+from weir.stack.plan import MIGRATED, NEEDS, StackPlan
 from weir.stack.ports import require_free
 from weir.stack.state import (
     DataDirLock,
@@ -105,7 +105,7 @@ class Stack:
         require_free({what: port for part in first + last for what, port in part.ports.items()})
         write_settings(self.plan)
         self._start_all(first)
-        if {"faust", *NEEDS["faust"]} <= set(self.plan.only):
+        if MIGRATED & set(self.plan.only) and set(NEEDS["faust"]) <= set(self.plan.only):
             self._timed("migrate", self._migrate)
         self._start_all(last)
         self._write_state(ready=True)

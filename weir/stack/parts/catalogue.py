@@ -6,6 +6,7 @@ from pathlib import Path
 
 from weir.stack.parts.api import Api
 from weir.stack.parts.clickhouse import ClickHouse
+from weir.stack.parts.gateway import Gateway
 from weir.stack.parts.kafka import Kafka
 from weir.stack.parts.part import Part
 from weir.stack.parts.postgres import Postgres
@@ -23,6 +24,6 @@ def servers(plan: StackPlan, cache: Path) -> list[Part]:
 
 
 def programs(plan: StackPlan, cache: Path) -> list[Part]:
-    """The programs of ours in ``plan``, which start once the servers are migrated: the API and the workers."""
-    api: list[Part] = [Api(plan, cache)] if plan.has("api") else []
-    return api + [Worker(plan, cache, number) for number in range(plan.workers) if plan.has("faust")]
+    """The programs of ours in ``plan``, which start once the servers are migrated: API, gateway and workers."""
+    single: list[Part] = [kind(plan, cache) for kind in (Api, Gateway) if plan.has(kind.name)]
+    return single + [Worker(plan, cache, number) for number in range(plan.workers) if plan.has("faust")]

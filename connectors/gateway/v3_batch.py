@@ -1,0 +1,94 @@
+"""A batch of v3: up to as many entries as one request may have, answered 207 with those that were taken and those not.
+
+The batch as a whole is refused for what makes its entries uncertain: identifiers that are missing, odd or not distinct.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from connectors.gateway.errors import BAD_REQUEST, INVALID_BATCH, INVALID_PAYLOAD, GatewayError
+from connectors.gateway.http import Reply, Request
+from connectors.gateway.intake import Entry
+from connectors.gateway.records import Outgoing
+from connectors.gateway.strict_json import Flaw, read_json
+from connectors.gateway.v3_record import RecordReader
+from connectors.gateway.v3_report import Reports, failed_entry
+
+if TYPE_CHECKING:
+    from connectors.gateway.parts import Parts
+
+_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,80}")
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    entries: list[msgspec.Raw]
+
+
+_decode: Final = msgspec.json.Decoder(_Batch).decode
+
+
+async def written_batch(parts: Parts, request: Request, reader: RecordReader, reports: Reports) -> Reply:
+    """Write every good entry, and say what became of each. Raises :class:`GatewayError` for the batch as a whole."""
+    trees, texts = _entries_of(request.body)
+    names = _names_of(trees, parts.settings.gateway.records)
+    group = [await reader.read_entry(text, tree) for text, tree in zip(texts, trees, strict=True)]
+    entries = [each if isinstance(each, GatewayError) else each.entry for each in group]
+    caller, size = request.caller, len(request.body)
+    if reader.is_readings:
+        outcomes = await parts.intake.readings(caller, cast("list[Entry]", entries), size)
+    else:
+        outcomes = await parts.intake.plain(caller, cast("list[Outgoing | GatewayError]", entries), size)
+    successes, failures = [], []
+    for name, each, outcome in zip(names, group, outcomes, strict=True):
+        if isinstance(outcome, GatewayError):
+            failures.append(failed_entry(name, outcome))
+        else:
+            successes.append(reports.of_entry(name, each, outcome))
+    request.counts.update(records=len(names), refused=len(failures))
+    return Reply(207, b'{"successes":[%b],"failures":[%b]}' % (b",".join(successes), b",".join(failures)))
+
+
+def _entries_of(body: bytes) -> tuple[list[Any], list[bytes]]:
+    if not body.strip() or body.strip() == b"null":
+        raise GatewayError(INVALID_BATCH, "Request body is empty. Data is required.")
+    tree = read_json(body)
+    if isinstance(tree, Flaw):
+        raise GatewayError(INVALID_PAYLOAD, f"Payload error. The batch {tree.said}.")
+    if isinstance(tree, dict) and tree.get("entries") is None:
+        raise GatewayError(INVALID_BATCH, "Empty batch.")
+    try:
+        texts = [bytes(each) for each in _decode(body).entries]
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise GatewayError(BAD_REQUEST, f"Error processing JSON: {error}") from None
+    return tree["entries"], texts
+
+
+def _names_of(trees: list[Any], most: int) -> list[str]:
+    names: list[str] = []
+    for place, each in enumerate(trees):
+        if isinstance(each, Flaw):
+            raise GatewayError(INVALID_PAYLOAD, f"Payload error. Entry {place} {each.said}.")
+        name = each.get("id") if isinstance(each, dict) else None
+        if not isinstance(name, str) or not _ID.fullmatch(name):
+            raise GatewayError(INVALID_BATCH, "Batch entry identifier is not a valid string.")
+        names.append(name)
+    if len(set(names)) < len(names):
+        raise GatewayError(INVALID_BATCH, "Batch entry IDs are not distinct.")
+    if not names:
+        raise GatewayError(INVALID_BATCH, "Empty batch.")
+    if len(names) > most:
+        raise GatewayError(INVALID_BATCH, "Too many entries in batch.")
+    return names
+
+
+BATCH: Final = {
+    "type": "object",
+    "required": ["entries"],
+    "additionalProperties": False,
+    "properties": {"entries": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["id"]}}},
+}
+"""The request as JSON Schema, for the OpenAPI page; an entry is a record of a stream with an ``id``."""

@@ -1,0 +1,192 @@
+"""Bodies as they come from a server: in pieces, late, too large, compressed, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+import pytest
+
+from connectors.gateway import errors
+from connectors.gateway.bodies import INLINE_BYTES, pieces, read_body
+from connectors.gateway.errors import GatewayError
+from connectors.gateway.inflating import MOST_MEMBERS, PIECE_BYTES, Inflater
+
+MOST = 1_000
+SHORT, LONG = 0.05, 5.0
+LEFT = {"type": "http.disconnect"}
+
+
+def arriving(
+    *parts: bytes | float | dict[str, str], ends: bool = True
+) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
+    """What an ASGI server's ``receive`` gives: pieces, with pauses of some seconds between; then nothing for ever."""
+    left = list(parts)
+
+    async def receive() -> MutableMapping[str, Any]:
+        if not left:
+            await asyncio.Event().wait()
+        if isinstance(left[0], float):
+            await asyncio.sleep(left[0])
+            left.pop(0)
+        part = left.pop(0)
+        if isinstance(part, dict):
+            return part
+        return {"type": "http.request", "body": part, "more_body": bool(left) or not ends}
+
+    return receive
+
+
+def body_of(
+    *parts: bytes | float | dict[str, str], seconds: float = LONG, ends: bool = True, **headers: str
+) -> bytes | None:
+    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return asyncio.run(read_body(arriving(*parts, ends=ends), sent, MOST, seconds))
+
+
+def pieces_of(
+    *parts: bytes | float | dict[str, str], idle: float = LONG, most: float = LONG, ends: bool = True, **headers: str
+) -> list[bytes]:
+    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+
+    async def gathered() -> list[bytes]:
+        return [piece async for piece in pieces(arriving(*parts, ends=ends), idle, most, sent)]
+
+    return asyncio.run(gathered())
+
+
+def code_of(work: Callable[[], object]) -> int:
+    with pytest.raises(GatewayError) as caught:
+        work()
+    return caught.value.code
+
+
+def deflated(data: bytes, wbits: int) -> bytes:
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    "parts", [[b"abc"], [b"a", b"bc"], [b"", 0.01, b"ab", 0.01, b"c"], [0.01, b"abc"], [b"abc", b""]]
+)
+def test_a_body_is_what_its_pieces_are_together(parts: Sequence[bytes | float]) -> None:
+    assert body_of(*parts) == b"abc"
+    assert b"".join(pieces_of(*parts)) == b"abc"
+
+
+def test_no_body_is_an_empty_one() -> None:
+    assert body_of(b"") == b""
+    assert pieces_of(b"") == []
+
+
+@pytest.mark.parametrize("parts", [[LEFT], [b"ab", LEFT], [0.01, LEFT]])
+def test_a_client_that_leaves_has_sent_no_body(parts: list[Any]) -> None:
+    assert body_of(*parts) is None
+
+
+def test_what_a_client_streamed_before_it_left_counts() -> None:
+    assert pieces_of(b"ab", 0.01, LEFT) == [b"ab"]
+
+
+def test_the_time_is_for_the_whole_body_however_often_a_byte_comes() -> None:
+    drops = [part for _ in range(20) for part in (0.02, b"a")]
+    assert code_of(lambda: body_of(*drops, seconds=0.1)) == errors.REQUEST_TIMEOUT
+    assert body_of(*drops) == b"a" * 20
+
+
+def test_a_stream_may_take_long_but_not_stand_still() -> None:
+    drops = [part for _ in range(20) for part in (0.02, b"a")]
+    assert pieces_of(*drops, idle=0.2) == [b"a"] * 20
+    assert code_of(lambda: pieces_of(b"a", ends=False, idle=SHORT)) == errors.REQUEST_TIMEOUT
+    assert code_of(lambda: pieces_of(*drops, most=0.2)) == errors.REQUEST_TIMEOUT
+
+
+def test_a_stream_that_never_pauses_ends_at_its_limit_too() -> None:
+    async def busy() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"a", "more_body": True}
+
+    async def read() -> None:
+        async for _ in pieces(busy, LONG, SHORT):
+            pass
+
+    assert code_of(lambda: asyncio.run(asyncio.wait_for(read(), LONG))) == errors.REQUEST_TIMEOUT
+
+
+def test_what_announces_too_much_is_refused_unread() -> None:
+    assert code_of(lambda: body_of(content_length=str(MOST + 1))) == errors.TOO_LARGE
+
+
+@pytest.mark.parametrize("parts", [[bytes(MOST + 1)], [bytes(MOST), b"a"], [bytes(MOST), b"a", 60.0, b"b"]])
+def test_what_becomes_too_large_is_refused_as_soon_as_it_is(parts: list[bytes | float]) -> None:
+    assert code_of(lambda: body_of(*parts)) == errors.TOO_LARGE
+    assert body_of(bytes(MOST)) == bytes(MOST)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(b"abc")),
+        ("x-gzip", gzip.compress(b"abc")),
+        ("GZIP ", gzip.compress(b"abc")),
+        ("gzip", gzip.compress(b"a") + gzip.compress(b"") + gzip.compress(b"bc")),
+        ("deflate", deflated(b"abc", zlib.MAX_WBITS)),
+        ("deflate", deflated(b"abc", -zlib.MAX_WBITS)),
+        ("identity", b"abc"),
+    ],
+)
+def test_a_compressed_body_is_inflated_however_it_was_cut(encoding: str, packed: bytes) -> None:
+    for cut in range(len(packed) + 1):
+        assert body_of(packed[:cut], packed[cut:], content_encoding=encoding) == b"abc"
+        assert b"".join(pieces_of(packed[:cut], packed[cut:], content_encoding=encoding)) == b"abc"
+    assert b"".join(pieces_of(*(packed[at : at + 1] for at in range(len(packed))), content_encoding=encoding)) == b"abc"
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "gzip,deflate", "zstd", "", "\xff"])
+def test_an_encoding_that_is_not_understood_is_said_to_be(encoding: str) -> None:
+    assert code_of(lambda: body_of(b"abc", content_encoding=encoding)) == errors.UNSUPPORTED_MEDIA_TYPE
+    assert code_of(lambda: pieces_of(b"abc", content_encoding=encoding)) == errors.UNSUPPORTED_MEDIA_TYPE
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"abc", b"a", gzip.compress(b"abc")[:-1], gzip.compress(b"abc") + b"x", gzip.compress(b"abc")[:-5] + b"12345"],
+)
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_compressed_body_that_is_none_is_the_clients_fault(encoding: str, broken: bytes) -> None:
+    assert code_of(lambda: body_of(broken, content_encoding=encoding)) == errors.BAD_REQUEST
+    assert code_of(lambda: pieces_of(broken, content_encoding=encoding)) == errors.BAD_REQUEST
+
+
+@pytest.mark.parametrize("size", [MOST + 1, 100_000_000])
+def test_a_bomb_is_refused_before_it_is_large(size: int) -> None:
+    assert code_of(lambda: body_of(gzip.compress(bytes(size))[:MOST], content_encoding="gzip")) == errors.TOO_LARGE
+
+
+def test_a_large_compressed_body_does_not_hold_up_others() -> None:
+    packed = gzip.compress(b"".join(b"%d " % (number * 7919 % 100_003) for number in range(60_000)))
+    assert len(packed) > INLINE_BYTES
+    sent = [(b"content-encoding", b"gzip")]
+    assert asyncio.run(read_body(arriving(packed), sent, 10_000_000, LONG)) == gzip.decompress(packed)
+
+
+def test_a_stream_of_zeros_never_stands_in_memory_at_once() -> None:
+    sizes = [len(piece) for piece in Inflater("gzip").feed(gzip.compress(bytes(10 * PIECE_BYTES + 1)))]
+    assert sizes == [PIECE_BYTES] * 10 + [1]
+
+
+@pytest.mark.parametrize("more", range(0, 300, 7))
+def test_a_piece_that_is_just_full_is_not_the_last(more: int) -> None:
+    data = bytes(PIECE_BYTES + more)
+    for encoding, packed in (("deflate", deflated(data, -zlib.MAX_WBITS)), ("gzip", gzip.compress(data))):
+        inflater = Inflater(encoding)
+        assert b"".join(inflater.feed(packed)) == data
+        inflater.finish()
+
+
+def test_thousands_of_empty_members_are_refused() -> None:
+    assert b"".join(Inflater("gzip").feed(gzip.compress(b"a") * MOST_MEMBERS)) == b"a" * MOST_MEMBERS
+    with pytest.raises(GatewayError):
+        list(Inflater("gzip").feed(gzip.compress(b"") * (MOST_MEMBERS + 1)))

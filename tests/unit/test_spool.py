@@ -1,0 +1,458 @@
+"""The spool on a real disk: crashes at every step, damage, a full disk, a second process, and groups."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.gateway import errors, spool_files
+from connectors.gateway.errors import GatewayError
+from connectors.gateway.records import Outgoing
+from connectors.gateway.spool import Spool
+from connectors.gateway.spool_files import START, SpoolFiles
+from connectors.gateway.spool_layout import BEGINNING, encode
+from connectors.gateway.spool_position import Position
+from weir.errors import ConfigError
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+def record(number: int, key: bytes | None = b"device") -> Outgoing:
+    return Outgoing("weir.readings", key, b"%d" % number)
+
+
+def numbers(records: list[Outgoing]) -> list[int]:
+    return [int(each.value or b"") for each in records]
+
+
+def write(files: SpoolFiles, *wanted: int) -> None:
+    files.write(b"".join(encode(record(number)) for number in wanted))
+
+
+def opened(folder: Path, segment_bytes: int = spool_files.SEGMENT_BYTES) -> SpoolFiles:
+    files = SpoolFiles(folder, segment_bytes)
+    files.open()
+    return files
+
+
+def rest(folder: Path) -> list[int]:
+    """What a process that starts on the folder now would replay."""
+    files = opened(folder)
+    try:
+        found = []
+        while (chunk := files.read(3)).records:
+            found += numbers(chunk.records)
+            files.advance(chunk.end)
+        return found
+    finally:
+        files.close()
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.spool"))
+
+
+def crash(*_: Any, **__: Any) -> None:
+    raise Crash
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_what_was_written_outlives_the_process_in_order_over_many_segments(tmp_path: Path) -> None:
+    files = opened(tmp_path, segment_bytes=150)
+    for number in range(20):
+        write(files, number)
+    files.close()
+    assert len(segments(tmp_path)) > 5
+    assert rest(tmp_path) == list(range(20))
+    assert segments(tmp_path) == []
+
+
+def test_opening_counts_what_waits_and_of_which_keys(tmp_path: Path) -> None:
+    files = opened(tmp_path)
+    wanted = [record(1, b"a"), record(2, b"b"), record(3, b"a"), record(4, None)]
+    files.write(b"".join(map(encode, wanted)))
+    chunk = files.read(1)
+    files.advance(chunk.end)
+    files.close()
+    again = SpoolFiles(tmp_path)
+    found = again.open()
+    again.close()
+    assert found.records == 3
+    assert found.bytes == sum(len(encode(each)) for each in wanted[1:])
+    assert found.keys == {("weir.readings", b"b"): 1, ("weir.readings", b"a"): 1}
+
+
+def test_a_crash_between_write_and_sync_leaves_a_spool_that_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = opened(tmp_path)
+    write(files, 1, 2)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(os, "fdatasync", crash)
+        write(files, 3)
+    files.close()
+    assert rest(tmp_path) in ([1, 2], [1, 2, 3])  # 3 was never acknowledged
+
+
+@pytest.mark.parametrize("keep", range(1, len(encode(record(3)))))
+def test_a_torn_tail_is_cut_off_and_kept_aside(tmp_path: Path, keep: int) -> None:
+    files = opened(tmp_path)
+    write(files, 1, 2)
+    files.close()
+    (segment,) = segments(tmp_path)
+    with segment.open("ab") as file:
+        file.write(encode(record(3))[:keep])
+    files = opened(tmp_path)
+    assert files.damaged_bytes == keep
+    files.close()
+    assert segment.with_name(f"{segment.name}.corrupt").read_bytes() == encode(record(3))[:keep]
+    assert rest(tmp_path) == [1, 2]
+
+
+@pytest.mark.parametrize("length", range(START))
+def test_a_segment_that_was_only_just_begun_is_no_obstacle(tmp_path: Path, length: int) -> None:
+    files = opened(tmp_path)
+    write(files, 1)
+    files.close()
+    (tmp_path / "00000000000000000009.spool").write_bytes(BEGINNING[:length])
+    files = opened(tmp_path)
+    write(files, 2)
+    files.close()
+    assert rest(tmp_path) == [1, 2]
+
+
+def test_damage_in_the_middle_costs_no_readable_record_of_other_segments(tmp_path: Path) -> None:
+    files = opened(tmp_path, segment_bytes=150)
+    for number in range(9):
+        write(files, number)
+    files.close()
+    damaged = segments(tmp_path)[1]
+    data = bytearray(damaged.read_bytes())
+    size = len(encode(record(0)))
+    data[START + size + 10] ^= 1  # in its second record
+    damaged.write_bytes(bytes(data))
+    each = (150 - START) // size
+    assert each == 2, "the numbers below are for two records a segment"
+    assert rest(tmp_path) == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert (tmp_path / f"{damaged.name}.corrupt").read_bytes() == bytes(data[START + size :])
+
+
+def test_damage_that_comes_after_opening_is_kept_aside_too(tmp_path: Path) -> None:
+    files = opened(tmp_path)
+    write(files, 1, 2, 3)
+    (segment,) = segments(tmp_path)
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(bytes(data))
+    chunk = files.read(10)
+    assert numbers(chunk.records) == [1, 2]
+    files.advance(chunk.end)
+    assert files.read(10).records == []
+    write(files, 4)
+    assert numbers(files.read(10).records) == [4]
+    assert files.damaged_bytes == len(encode(record(3)))
+    files.close()
+
+
+def test_a_segment_of_a_later_version_stops_the_start_instead_of_being_put_aside(tmp_path: Path) -> None:
+    files = opened(tmp_path)
+    write(files, 1)
+    files.close()
+    (segment,) = segments(tmp_path)
+    segment.write_bytes(b"weirspl\x02" + segment.read_bytes()[START:])
+    with pytest.raises(ConfigError, match="version 2 of the spool; this Weir reads 1"):
+        opened(tmp_path)
+
+
+def test_a_crash_after_producing_brings_the_chunk_again_and_one_after_the_position_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = opened(tmp_path)
+    write(files, 1, 2, 3, 4)
+    chunk = files.read(2)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Path, "replace", crash)
+        files.advance(chunk.end)
+    files.close()
+    files = opened(tmp_path)
+    chunk = files.read(2)
+    assert numbers(chunk.records) == [1, 2]
+    files.advance(chunk.end)
+    files.close()
+    assert rest(tmp_path) == [3, 4]
+
+
+def test_a_crash_before_a_finished_segment_is_deleted_does_not_bring_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = opened(tmp_path, segment_bytes=50)
+    write(files, 1)
+    write(files, 2)
+    files.advance(files.read(5).end)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Path, "unlink", crash)
+        files.read(5)
+    files.close()
+    assert len(segments(tmp_path)) == 2
+    assert rest(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("position", [b"", b"x" * 20, bytes(20), b"short"])
+def test_a_damaged_position_brings_all_again_rather_than_lose_any(tmp_path: Path, position: bytes) -> None:
+    files = opened(tmp_path)
+    write(files, 1, 2)
+    files.advance(files.read(1).end)
+    files.close()
+    (tmp_path / "position").write_bytes(position)
+    assert rest(tmp_path) == [1, 2]
+
+
+def test_a_position_behind_the_end_of_its_segment_skips_nothing_that_comes_later(tmp_path: Path) -> None:
+    files = opened(tmp_path)
+    write(files, 1)
+    files.advance(Position(1, 10_000))
+    files.close()
+    files = opened(tmp_path)
+    write(files, 2)
+    files.close()
+    assert rest(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync"])
+def test_after_a_write_that_the_disk_refuses_the_spool_is_as_before_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    files = opened(tmp_path)
+    if call != "fsync":  # that is for a new segment
+        write(files, 1)
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(os, call, failing(code))
+        write(files, 2)
+    write(files, 3)
+    expected = [3] if call == "fsync" else [1, 3]
+    assert numbers(files.read(5).records)[:1] == expected[:1]
+    files.close()
+    assert rest(tmp_path) == expected
+
+
+def test_half_a_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = opened(tmp_path)
+    write(files, 1)
+    (segment,) = segments(tmp_path)
+    size = segment.stat().st_size
+    real = os.write
+    calls = iter([10, -1])
+
+    def half(file: int, data: bytes) -> int:
+        length = next(calls)
+        if length < 0:
+            raise OSError(errno.ENOSPC, "no space")
+        return real(file, data[:length])
+
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(os, "write", half)
+        write(files, 2)
+    assert segment.stat().st_size == size
+    files.close()
+    assert rest(tmp_path) == [1]
+
+
+def test_a_disk_too_full_for_the_position_does_not_stop_replay_from_making_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = opened(tmp_path)
+    write(files, 1)
+    monkeypatch.setattr(spool_files, "write_position", failing(errno.ENOSPC))
+    files.advance(files.read(5).end)
+    assert files.read(5).records == []
+    assert segments(tmp_path) == []
+    files.close()
+
+
+def test_a_second_process_on_the_folder_is_told_which_setting_to_change(tmp_path: Path) -> None:
+    files = opened(tmp_path)
+    with pytest.raises(ConfigError, match="Another gateway uses the spool in .* WEIR_GATEWAY__DATA_DIR"):
+        opened(tmp_path)
+    files.close()
+    opened(tmp_path).close()
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="The spool in .* cannot be used: Not a directory"):
+        opened(tmp_path / "file" / "spool")
+
+
+def test_a_record_larger_than_what_is_read_at_a_time_comes_back_whole(tmp_path: Path) -> None:
+    large = Outgoing("t", b"k", bytes(spool_files.CHUNK_BYTES * 2))
+    files = opened(tmp_path)
+    files.write(encode(record(1)) + encode(large) + encode(record(2)))
+    files.advance(files.read(1).end)
+    chunk = files.read(5)
+    assert chunk.records == [large]
+    files.advance(chunk.end)
+    assert numbers(files.read(5).records) == [2]
+    files.close()
+
+
+def test_records_that_kafka_refused_for_good_can_be_read_with_the_reason(tmp_path: Path) -> None:
+    files = opened(tmp_path)
+    refused = Outgoing("t", None, b"\x00\xff", 3, (("name", b"\x01"),), 7)
+    files.refuse([(refused, GatewayError(errors.TOO_LARGE, "Too large."))])
+    files.refuse([(record(1), GatewayError(errors.KAFKA_ERROR, "No."))])
+    files.close()
+    lines = (tmp_path / "refused" / "refused.jsonl").read_text().splitlines()
+    assert [json.loads(line)["message"] for line in lines] == ["Too large.", "No."]
+    assert json.loads(lines[0]) == {
+        "error_code": 413,
+        "message": "Too large.",
+        "topic": "t",
+        "partition": 3,
+        "timestamp_ms": 7,
+        "key": None,
+        "value": "AP8=",
+        "headers": [["name", "AQ=="]],
+    }
+
+
+class Answers:
+    """What the spool answered to each append, by name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, int | None] = {}
+
+    def named(self, name: str) -> Callable[[GatewayError | None], None]:
+        return lambda refusal: self.by_name.update({name: refusal.code if refusal else None})
+
+    async def all(self, count: int) -> dict[str, int | None]:
+        while len(self.by_name) < count:
+            await asyncio.sleep(0.001)
+        return self.by_name
+
+
+def test_requests_that_wait_at_the_same_moment_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, syncs = os.fdatasync, []
+
+    def counted(file: int) -> None:
+        syncs.append(file)
+        real(file)
+
+    async def scenario() -> None:
+        spool, answers = Spool(tmp_path, 10_000_000), Answers()
+        await spool.open()
+        monkeypatch.setattr(os, "fdatasync", counted)
+        for number in range(100):
+            spool.append([record(number)], answers.named(str(number)))
+        assert spool.records == 100
+        await answers.all(100)
+        assert numbers((await spool.read(1_000)).records) == list(range(100))
+        await spool.close()
+
+    asyncio.run(scenario())
+    assert 1 <= len(syncs) <= 2
+
+
+def test_a_full_spool_says_507_takes_what_still_fits_and_has_room_again_after_replay(tmp_path: Path) -> None:
+    size = len(encode(record(1)))
+
+    async def scenario() -> dict[str, int | None]:
+        spool, answers = Spool(tmp_path, most_bytes=3 * size), Answers()
+        await spool.open()
+        spool.append([record(1), record(2)], answers.named("fits"))
+        spool.append([record(3), record(4)], answers.named("too many"))
+        spool.append([record(5)], answers.named("fits exactly"))
+        spool.append([record(6)], answers.named("no more"))
+        await answers.all(4)
+        chunk = await spool.read(10)
+        assert numbers(chunk.records) == [1, 2, 5]
+        await spool.replayed(chunk, [])
+        assert (spool.records, spool.bytes) == (0, 0)
+        assert (await spool.read(10)).records == []
+        assert spool.drained()
+        spool.append([record(7)], answers.named("room again"))
+        await answers.all(5)
+        await spool.close()
+        return answers.by_name
+
+    full = errors.SPOOL_FULL
+    assert asyncio.run(scenario()) == {
+        "fits": None,
+        "too many": full,
+        "fits exactly": None,
+        "no more": full,
+        "room again": None,
+    }
+    assert GatewayError(full, "").status == 507
+
+
+@pytest.mark.parametrize(("code", "answer"), [(errno.ENOSPC, errors.SPOOL_FULL), (errno.EIO, errors.KAFKA_RETRIABLE)])
+def test_what_the_disk_refuses_is_refused_and_waits_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, answer: int
+) -> None:
+    async def scenario() -> dict[str, int | None]:
+        spool, answers = Spool(tmp_path, 1_000), Answers()
+        await spool.open()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", failing(code))
+            spool.append([record(1)], answers.named("refused"))
+            await answers.all(1)
+        assert (spool.records, spool.bytes, spool.failed_writes) == (0, 0, 1)
+        assert not spool.holds("weir.readings", b"device")
+        spool.append([record(2)], answers.named("taken"))
+        await answers.all(2)
+        assert numbers((await spool.read(10)).records) == [2]
+        await spool.close()
+        return answers.by_name
+
+    assert asyncio.run(scenario()) == {"refused": answer, "taken": None}
+    assert rest(tmp_path) == [2]
+
+
+def test_a_key_waits_from_the_moment_of_its_append_until_its_last_record_is_replayed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool, answers = Spool(tmp_path, 10_000), Answers()
+        await spool.open()
+        spool.append([record(1), record(2), record(3, b"other")], answers.named("first"))
+        assert spool.holds("weir.readings", b"device")
+        assert not spool.holds("weir.events", b"device")
+        assert not spool.holds("weir.readings", None)
+        await answers.all(1)
+        for left in (True, False):
+            chunk = await spool.read(1)
+            await spool.replayed(chunk, [])
+            assert spool.holds("weir.readings", b"device") is left
+        assert spool.holds("weir.readings", b"other")
+        await spool.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_appended_between_reading_the_last_and_asking_is_not_forgotten(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        spool, answers = Spool(tmp_path, 10_000), Answers()
+        await spool.open()
+        assert (await spool.read(10)).records == []
+        spool.append([record(1)], answers.named("late"))
+        assert not spool.drained()
+        await answers.all(1)
+        assert not spool.drained()
+        assert spool.records == 1
+        await spool.close()
+
+    asyncio.run(scenario())
