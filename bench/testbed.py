@@ -50,6 +50,11 @@ class Testbed:
         children = state.children if state is not None else ()
         return {child.name: child.pid for child in children if child.name in SERVERS}
 
+    def every_pid(self) -> list[int]:
+        """Process ids of all servers."""
+        state = read_state(self.plan.data_dir)
+        return [child.pid for child in state.children] if state is not None else []
+
     def settings(self, namespace: str) -> Settings:
         """Settings that lead to this stack and to databases named like ``namespace``; the session is a stack's own.
 
@@ -77,6 +82,8 @@ class Testbed:
             "WEIR_POSTGRES__DSN": settings.postgres.dsn.get_secret_value(),
             "WEIR_CLICKHOUSE__DATABASE": settings.clickhouse.database,
             "WEIR_WORKER__DATA_DIR": str(settings.worker.data_dir),
+            "WEIR_GATEWAY__PORT": str(settings.gateway.port),
+            "WEIR_GATEWAY__DATA_DIR": str(settings.gateway.data_dir),
             # checks of stored windows would fall into one run and not into the next, and count as queries
             "WEIR_PARITY__INTERVAL_SECONDS": os.environ.get("WEIR_PARITY__INTERVAL_SECONDS", "0"),
             "POLARS_MAX_THREADS": "1",  # as `weir worker` sets it; read when Polars is imported
@@ -104,7 +111,7 @@ def running_testbed(data_dir: Path | None, port_base: int, console: Console) -> 
             data_dir = Path(tempfile.mkdtemp(prefix="weir-bench-"))
             cleaning.callback(shutil.rmtree, data_dir, ignore_errors=True)
             data_dir.chmod(0o755)  # Postgres must reach its folder as an ordinary user
-        servers = tuple(part for part in PARTS if part not in ("api", "faust"))
+        servers = tuple(part for part in PARTS if part not in ("api", "gateway", "faust"))
         plan = StackPlan(data_dir.absolute(), port_base, workers=0, only=servers)
         with StartView(console) as view:
             cleaning.enter_context(Stack(plan, cache, view))

@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.pipeline import PipelineRun, Shape, measure
 from bench.testbed import running_testbed
 from weir.cli.bench_enrichment import enrich
+from weir.cli.bench_gateway import gateway
 from weir.cli.bench_late import late
 from weir.cli.bench_recovery import recovery
 from weir.cli.figures import Figure, figures_json, print_figures, verdict, warn_when_busy
@@ -39,6 +40,7 @@ def command() -> None:
 command.add_command(recovery)
 command.add_command(late)
 command.add_command(enrich)
+command.add_command(gateway)
 
 
 @command.command(name="pipeline")

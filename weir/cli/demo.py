@@ -41,6 +41,9 @@ def command(
 ) -> None:
     """Send readings of this machine and of a simulated fleet through the whole pipeline, and check what is stored.
 
+    Readings are posted to the gateway with a key that is made for the run. Bad records that a device could send are
+    posted, too, and counted as refused there; those that only a producer could write go to Kafka as dead letters.
+
     Uses the stack that is up on the data folder, or starts one and takes it down at the end. Sends for about --minutes
     (from one minute up it ends with a whole minute), waits until the last minute is closed, and compares every reading,
     window and dead letter with an independent recomputation. Ctrl-C ends it early and compares what was sent by then.

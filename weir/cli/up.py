@@ -35,12 +35,13 @@ def command(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Start Kafka, Postgres, the schema registry, ClickHouse, the API and the workers on this machine.
+    """Start Kafka, Postgres, the schema registry, ClickHouse, the API, the gateway and the workers on this
+    machine.
 
     Stays until Ctrl-C and then takes everything down; with --detach it returns and leaves them running. The first
     start downloads Kafka and the registry (about 200 MB) into the user's cache folder (WEIR_CACHE_DIR); later ones need
     no network. Data stays in the data folder. Once the servers are up, `weir migrate` is run, unless --only leaves out
-    faust.
+    gateway and faust.
 
     \b
     Example:

@@ -87,8 +87,9 @@ class _Progress:
 def print_report(console: Console, report: Report, rows: int) -> None:
     """Tell a report to a person; with the first ``rows`` differences."""
     console.print(
-        f"{report.acknowledged:,} messages were acknowledged, {report.failed:,} failed, {report.unknown:,} are unknown "
-        f"({report.unknown_stored:,} of those are stored); {report.resends:,} repeat another, "
+        f"{report.acknowledged:,} messages were acknowledged{_spooled(report)}, {report.failed:,} failed, "
+        f"{report.unknown:,} are unknown ({report.unknown_stored:,} of those are stored); "
+        f"{report.resends:,} repeat another, "
         f"{report.conflicts:,} readings came with more than one value.",
         soft_wrap=True,
     )
@@ -99,6 +100,10 @@ def print_report(console: Console, report: Report, rows: int) -> None:
         console.print(line, soft_wrap=True, markup=False)
     for sentence in _remarks(report, rows):
         console.print(sentence, soft_wrap=True, markup=False)
+
+
+def _spooled(report: Report) -> str:
+    return f" ({report.spooled:,} of them from a gateway's spool)" if report.spooled else ""
 
 
 def _table(report: Report) -> Table:

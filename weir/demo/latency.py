@@ -1,4 +1,4 @@
-"""Ingest-to-query latency, measured from outside: a probe reading is sent, then the view is asked until it shows it."""
+"""Ingest-to-query latency, from outside: a probe reading is posted, then the view is asked until it shows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 30.0
 
 HOW = (
-    "from handing a probe reading to the producer until the view `readings` shows it, "
+    "from posting a probe reading to the gateway until the view `readings` shows it, "
     f"asked every {POLL_SECONDS * 1000:.0f} ms over HTTP"
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from weir.verify.progress import Closed
 from weir.verify.recompute import (
     HOUR_MS,
     MINUTE_MS,
+    Acknowledged,
     Readings,
     Window,
     WindowKey,
@@ -20,6 +21,8 @@ from weir.verify.recompute import (
     expected_windows,
 )
 from weir.verify.refusals import BadRecord
+from weir.verify.stored import StoredMessage
+from weir.verify.unknown import NOWHERE, promised_readings
 
 Series = tuple[str, str]
 
@@ -32,6 +35,9 @@ class StoredRows(Protocol):
 
     def windows(self, view: str, since_ms: int) -> Iterable[StoredWindow]:
         """Aggregates of windows that begin at ``since_ms`` or later."""
+
+    def messages(self, since_ms: int) -> Iterable[StoredMessage]:
+        """Readings with the message that they came from, in the order of the log."""
 
     def inserted_twice(self, since_ms: int) -> int:
         """Messages that have more than one row."""
@@ -63,8 +69,9 @@ class Scope:
 
 def compare_run(ledger: Ledger, stored: StoredRows, refused: Mapping[Origin, str], scope: Scope) -> Parity:
     """Compare readings, closed 1-minute and 1-hour windows and dead letters. Blocks for a few queries."""
-    expected = expected_readings(ledger.readings)
-    partition_of = {reading.device_id: reading.partition for reading in ledger.readings}
+    accepted = _accepted(ledger, list(stored.messages(scope.since_ms)))
+    expected = expected_readings(accepted)
+    partition_of = {each.device_id: each.partition for each in accepted if each.partition != NOWHERE}
     differences = compare_readings(expected, stored.readings(scope.since_ms))
     twice = stored.inserted_twice(scope.since_ms)
     if twice:
@@ -76,6 +83,19 @@ def compare_run(ledger: Ledger, stored: StoredRows, refused: Mapping[Origin, str
         counts.append(len(want))
     differences += compare_refusals(ledger, refused)
     return Parity(len(expected), counts[0], counts[1], len(ledger.bad), differences)
+
+
+def _accepted(ledger: Ledger, stored: Sequence[StoredMessage]) -> list[Acknowledged]:
+    """Everything that was acknowledged.
+
+    A gateway tells no append times: a window's revision, which counts by them, is held against those of the rows.
+    """
+    times = {(each.partition, each.offset): each.append_ts for each in stored}
+    accepted = [*ledger.readings, *promised_readings(ledger.promised(), ledger.readings, stored)]
+    return [
+        each if each.append_ts is not None else each._replace(append_ts=times.get((each.partition, each.offset)))
+        for each in accepted
+    ]
 
 
 def compare_refusals(ledger: Ledger, refused: Mapping[Origin, str]) -> list[Difference]:

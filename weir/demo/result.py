@@ -18,7 +18,8 @@ MAX_DIFFERENCES = 1_000
 class Result:
     """Everything that the end of a run reports.
 
-    ``sent`` counts acknowledged messages by kind; ``rows`` are of this run, ``rows_in_all`` of every run on these
+    ``sent`` counts acknowledged messages by kind, ``turned_away`` bad records that the gateway refused, by kind and
+    error code; ``rows`` are of this run, ``rows_in_all`` of every run on these
     tables; ``latency`` has one value (seconds) a probe; ``problems`` are sentences.
     """
 
@@ -27,6 +28,7 @@ class Result:
     sending_seconds: float
     interrupted: bool
     sent: dict[str, int]
+    turned_away: dict[tuple[str, int], int]
     rows: dict[str, int]
     rows_in_all: dict[str, int]
     corrections: int
@@ -51,6 +53,9 @@ class Result:
             "since": datetime.fromtimestamp(self.since_ms / 1000, UTC).isoformat(),
             "sending_seconds": round(self.sending_seconds, 1),
             "sent": self.sent,
+            "refused_by_gateway": [
+                {"kind": kind, "error_code": code, "records": count} for (kind, code), count in self.turned_away.items()
+            ],
             "rows": {**self.rows, "dead_letters": self.dead_letters},
             "rows_in_all": self.rows_in_all,
             "corrections": self.corrections,

@@ -22,6 +22,8 @@ def print_result(console: Console, result: Result) -> None:
     console.print()
     console.print(_sent(result), soft_wrap=True)
     console.print(_rows(result))
+    if result.turned_away:
+        console.print(_turned_away(result))
     console.print(_dead_letters(result))
     if result.this_machine:
         console.print(_machine(result))
@@ -32,7 +34,7 @@ def print_result(console: Console, result: Result) -> None:
 def _sent(result: Result) -> str:
     total = sum(result.sent.values())
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(result.sent.items(), key=lambda item: -item[1]))
-    return f"Sent in {result.sending_seconds:.0f} s and acknowledged by Kafka: {total:,} messages ({kinds})."
+    return f"Sent in {result.sending_seconds:.0f} s and acknowledged: {total:,} messages ({kinds})."
 
 
 def _rows(result: Result) -> Table:
@@ -43,6 +45,15 @@ def _rows(result: Result) -> Table:
         table.add_row(view, f"{rows:,}", f"{result.rows_in_all[view]:,}")
     if result.corrections:
         table.caption = f"{result.corrections:,} 1-minute rows were corrected by readings that came late."
+    return table
+
+
+def _turned_away(result: Result) -> Table:
+    table = _table("Bad records that the gateway refused", "kind")
+    for heading in ("error code", "records"):
+        table.add_column(heading, justify="right")
+    for (kind, code), count in result.turned_away.items():
+        table.add_row(kind, str(code), f"{count:,}")
     return table
 
 

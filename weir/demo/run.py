@@ -10,12 +10,14 @@ from connectors.kafka.client import kafka_client_config
 from weir.demo.bad_records import BadRecords
 from weir.demo.dead_letters import DeadLetterWatch
 from weir.demo.fleet import Fleet, device_ids
+from weir.demo.gateway_key import demo_key
 from weir.demo.host import Host, host_device_id
 from weir.demo.interrupt import Interrupt
 from weir.demo.latency import PROBE_ID, LatencyProbe
-from weir.demo.ledger import Ledger, Uplink
+from weir.demo.ledger import KafkaUplink, Ledger
 from weir.demo.live_view import LiveView, Moment
 from weir.demo.parity import Parity, Scope, compare_run
+from weir.demo.posting import GatewayUplink
 from weir.demo.preparation import (
     Start,
     await_metadata,
@@ -32,6 +34,7 @@ from weir.demo.settling import windows_to_close
 from weir.demo.stored import StoredRun
 from weir.demo.worker_metrics import MetricsPages, WorkerMetrics
 from weir.errors import StackError
+from weir.load.gateway_door import Door
 from weir.verify.progress import Closed, StageProgress
 
 QUIET = {"log_level": 0}
@@ -68,7 +71,10 @@ def run_demo(stack: RunningStack, options: DemoOptions, console_view: LiveView) 
 
 
 class _Run:
-    """What lives from preparation to the result; everything opened is closed with ``opened``."""
+    """What lives from preparation to the result; everything opened is closed with ``opened``.
+
+    Making it registers the devices and makes the key with which they post.
+    """
 
     def __init__(self, stack: RunningStack, options: DemoOptions, view: LiveView, opened: ExitStack) -> None:
         self._stack = stack
@@ -78,7 +84,10 @@ class _Run:
         self._host, self._host_id = Host(), host_device_id()
         self._ledger = Ledger()
         self._reading, self._alert = registered_framings(settings)
-        self._uplink = self._new_uplink(self._ledger)
+        self._known = register_demo(settings, self._host_id, self._host.sensors, options.devices)
+        dsn = settings.postgres.dsn.get_secret_value()
+        self._door = Door(stack.gateway_url, opened.enter_context(demo_key(dsn, options.minutes)))
+        self._uplink = opened.enter_context(closing(self._new_uplink(self._ledger)))
         self._stored = opened.enter_context(closing(StoredRun(settings.clickhouse, ORGANISATION)))
         self._progress = opened.enter_context(closing(StageProgress(settings)))
         self._pages = opened.enter_context(closing(MetricsPages(stack.worker_urls, settings)))
@@ -95,13 +104,13 @@ class _Run:
     # -- the steps -----------------------------------------------------------------------------------------------
 
     def prepare(self) -> Start:
-        """Register, open the way, choose the start."""
-        settings, options = self._settings, self._options
-        known = register_demo(settings, self._host_id, self._host.sensors, options.devices)
+        """Open the way, choose the start."""
+        options = self._options
         self._view.say(f"This machine is the device {self._host_id} with {len(self._host.sensors)} sensors.")
-        await_metadata(settings, changed=bool(known.devices or known.sensors))
+        await_metadata(self._settings, changed=bool(self._known.devices or self._known.sensors))
         devices = [self._host_id, PROBE_ID, *device_ids(options.devices)]
-        await_open_way(devices, self._new_uplink(Ledger()), self._reading, self._stored, self._stack.check)
+        with closing(self._new_uplink(Ledger())) as first:
+            await_open_way(devices, first, self._reading, self._stored, self._stack.check)
         start = choose_start(self._stored)
         self._base = self._latest = self._first_metrics()
         self._end_ms = sending_end(start.since_ms, options.minutes)
@@ -141,7 +150,7 @@ class _Run:
         scope = Scope(start.since_ms, start.earlier, closed)
         parity: Parity = compare_run(self._ledger, self._stored, dict(self._letters.reasons), scope)
         if self._ledger.unacknowledged:
-            self._problems.append(f"{len(self._ledger.unacknowledged)} messages were never acknowledged by Kafka.")
+            self._problems.append(f"{len(self._ledger.unacknowledged)} messages were never acknowledged.")
         if self._probe.missing:
             self._problems.append(f"{self._probe.missing} probe readings did not show in the view within 30 s.")
         return Result(
@@ -150,6 +159,7 @@ class _Run:
             sending_seconds=max(0, self._end_ms - start.since_ms) / 1000,
             interrupted=interrupted,
             sent=dict(self._ledger.kinds.most_common()),
+            turned_away=dict(self._ledger.turned_away.most_common()),
             rows=self._stored.rows_since(start.since_ms),
             rows_in_all=self._stored.rows_in_all(),
             corrections=self._metrics.corrections,
@@ -230,9 +240,10 @@ class _Run:
         self._asked_at = time.monotonic()
         self._latest = self._pages.read() or self._latest
 
-    def _new_uplink(self, ledger: Ledger) -> Uplink:
+    def _new_uplink(self, ledger: Ledger) -> GatewayUplink:
         acknowledged = {"enable.idempotence": True, "acks": "all", "linger.ms": 5, "partitioner": "murmur2_random"}
-        return Uplink({**self._client, **acknowledged}, self._settings.topics.readings, ledger)
+        topic = self._settings.topics.readings
+        return GatewayUplink(self._door, topic, ledger, KafkaUplink({**self._client, **acknowledged}, topic, ledger))
 
     def _stop_sending(self) -> None:
         for thread in (self._sender, self._probe):

@@ -38,11 +38,14 @@ class Check(Protocol):
 
 @dataclass(frozen=True)
 class RunningStack:
-    """``worker_urls`` are the workers' web pages; ``started`` says whether the demo started it."""
+    """``worker_urls`` are the workers' web pages; ``gateway_url`` is where devices post; ``started`` says whether the
+    demo started it.
+    """
 
     plan: StackPlan
     settings: Settings
     worker_urls: list[str]
+    gateway_url: str
     started: bool
     check: Check
 
@@ -131,6 +134,11 @@ def _attached(state: StackState) -> RunningStack:
             f"The stack on {plan.data_dir} runs without a worker; stop it with `weir down` and start it anew, "
             "or let `weir demo` start it."
         )
+    if not plan.has("gateway"):
+        raise StackError(
+            f"The stack on {plan.data_dir} runs without a gateway; stop it with `weir down` and start it anew, "
+            "or let `weir demo` start it."
+        )
     return _described(plan, started=False, check=lambda: _check_supervisor(plan.data_dir))
 
 
@@ -144,7 +152,8 @@ def _check_supervisor(data_dir: Path) -> None:
 
 def _described(plan: StackPlan, started: bool, check: Check) -> RunningStack:
     urls = [f"http://{HOST}:{plan.port('faust') + number}" for number in range(plan.workers)]
-    return RunningStack(plan, _settings_of(plan), urls, started, check)
+    gateway = f"http://{HOST}:{plan.port('gateway')}"
+    return RunningStack(plan, _settings_of(plan), urls, gateway, started, check)
 
 
 def _settings_of(plan: StackPlan) -> Settings:

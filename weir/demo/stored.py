@@ -10,12 +10,17 @@ from sinks.clickhouse.client import connect, translating
 from weir.settings import ClickHouseSettings
 from weir.verify.compare import StoredReading, StoredWindow
 from weir.verify.recompute import Window, WindowKey
-from weir.verify.stored import READING, WINDOW
+from weir.verify.stored import READING, WINDOW, StoredMessage
 
 _MINE = "org_id = {org:String} AND {time} >= fromUnixTimestamp64Milli({since:Int64})"
 
 _READINGS = f"""
 SELECT {READING} FROM readings WHERE {_MINE.replace("{time}", "ts")}
+"""  # noqa: S608 - our own text
+
+_MESSAGES = f"""
+SELECT {READING}, partition, offset, toUnixTimestamp64Milli(append_ts) FROM raw_readings
+WHERE {_MINE.replace("{time}", "ts")} ORDER BY partition, offset
 """  # noqa: S608 - our own text
 
 _WINDOWS = f"""
@@ -70,6 +75,10 @@ class StoredRun:
     def readings(self, since_ms: int) -> Iterator[StoredReading]:
         """Rows of the view readings."""
         return (StoredReading(*row) for row in self._ask(_READINGS, since=since_ms))
+
+    def messages(self, since_ms: int) -> Iterator[StoredMessage]:
+        """Rows of the table, in the order of the log; of two with the same identity one may be gone."""
+        return (StoredMessage(StoredReading(*row[:5]), *row[5:]) for row in self._ask(_MESSAGES, since=since_ms))
 
     def windows(self, view: str, since_ms: int) -> Iterator[StoredWindow]:
         """Rows of a view of aggregates."""

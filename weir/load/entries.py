@@ -1,10 +1,10 @@
 """The lines of a ledger: one JSON object a line, each for a batch.
 
 Every message has a number, counted from 0 within its session (one run of the generator). ``readings`` and ``bad`` are
-intents, on disk before Kafka sees any of their messages; ``acknowledged``, ``failed`` and ``unknown`` say what became
-of them. An intent without outcome is unknown as well: the generator was killed. JSON in batches of columns was chosen
-over Parquet because a torn tail costs one line, `jq` and any editor read it, and it is small: 17 to 35 bytes a reading,
-because names stand once and times and numbers are given as steps.
+intents, on disk before Kafka sees any of their messages; ``acknowledged``, ``spooled``, ``failed`` and ``unknown`` say
+what became of them. An intent without outcome is unknown as well: the generator was killed. JSON in batches of columns
+was chosen over Parquet because a torn tail costs one line, `jq` and any editor read it, and it is small: 17 to 35 bytes
+a reading, because names stand once and times and numbers are given as steps.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ VERSION: Final = 1
 
 
 class Header(msgspec.Struct, frozen=True, tag="header", tag_field="line"):
-    """A session begins: where it sends, and with which plan. ``started_ms`` is the generator's clock."""
+    """A session begins: where it sends, and with which plan. ``started_ms`` is the generator's clock.
+
+    ``repeats``: what is sent goes through a gateway, which may write a message more than once.
+    """
 
     version: int
     topic: str
     started_ms: int
     plan: dict[str, object]
+    repeats: bool = False
 
 
 class Series(msgspec.Struct, frozen=True, tag="series", tag_field="line"):
@@ -67,8 +71,16 @@ class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged", tag_field="l
     numbers: list[int]
 
 
+class Spooled(msgspec.Struct, frozen=True, tag="spooled", tag_field="line"):
+    """Messages that the gateway acknowledged while Kafka was away: it has them on disk, and where they will lie in
+    Kafka is not known. ``numbers`` as in :class:`Acknowledged`.
+    """
+
+    numbers: list[int]
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="line"):
-    """Messages that the broker refused: they are not stored. ``numbers`` as in :class:`Acknowledged`."""
+    """Messages that the broker or the gateway refused: they are not stored. ``numbers`` as in :class:`Acknowledged`."""
 
     numbers: list[int]
     why: str
@@ -89,7 +101,7 @@ class End(msgspec.Struct, frozen=True, tag="end", tag_field="line"):
     acknowledged: int
 
 
-Entry: TypeAlias = Header | Series | Readings | Bad | Acknowledged | Failed | Unknown | End
+Entry: TypeAlias = Header | Series | Readings | Bad | Acknowledged | Spooled | Failed | Unknown | End
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)

@@ -21,6 +21,8 @@ from weir.demo.preparation import registered_framings
 from weir.errors import TransientError, UsageError
 from weir.load.entries import VERSION, End, Header, Series
 from weir.load.event_time import EventTimes, FreeTimes, PacedTimes
+from weir.load.gateway_door import Door
+from weir.load.gateway_uplink import GatewayUplink
 from weir.load.ledger import LedgerWriter
 from weir.load.outcomes import Outcomes
 from weir.load.plan import DAY_MS, HOUR_MS, MINUTE_MS, LoadPlan
@@ -37,13 +39,17 @@ IN_FLIGHT: Final = 50_000
 
 @dataclass(frozen=True)
 class Tally:
-    """Where a load is; latencies in seconds, None before the first acknowledgement."""
+    """Where a load is; latencies in seconds, None before the first acknowledgement.
+
+    ``turned_away`` are those of the ``failed`` that were made to be refused.
+    """
 
     seconds: float
     readings: int
     sent: int
     acknowledged: int
     failed: int
+    turned_away: int
     unknown: int
     p50: float | None
     p99: float | None
@@ -67,9 +73,19 @@ class Load(threading.Thread):
     """
 
     def __init__(
-        self, settings: Settings, plan: LoadPlan, ledger: Path, *, append: bool = False, patience_seconds: float = 120.0
+        self,
+        settings: Settings,
+        plan: LoadPlan,
+        ledger: Path,
+        *,
+        append: bool = False,
+        patience_seconds: float = 120.0,
+        door: Door | None = None,
     ) -> None:
-        """Check the topics, ask the registry, create the ledger. Raises ConfigError, UsageError, TransientError."""
+        """Check the topics, ask the registry, create the ledger; with a ``door``, post to that gateway.
+
+        Raises ConfigError, UsageError, TransientError.
+        """
         super().__init__(name="weir-load", daemon=True)
         _check_event_times(settings, plan)
         check_topics(settings)
@@ -79,7 +95,8 @@ class Load(threading.Thread):
         self._topic = settings.topics.readings
         self._patience = patience_seconds
         self._outcomes = Outcomes()
-        self._uplink: Uplink = KafkaUplink(settings, self._outcomes, patience_seconds)
+        self._door = door
+        self._uplink = self._new_uplink(settings)
         self._begin_ms = plan.begin_ms if plan.begin_ms is not None else time.time_ns() // 1_000_000
         self._times = _times(plan, self._begin_ms)
         self._source = Source(plan, self._times, *framings)
@@ -118,6 +135,7 @@ class Load(threading.Thread):
             self._sent,
             outcomes.acknowledged,
             outcomes.failed,
+            outcomes.turned_away,
             outcomes.unknown,
             outcomes.latencies.quantile(0.5),
             outcomes.latencies.quantile(0.99),
@@ -152,9 +170,16 @@ class Load(threading.Thread):
             self.failure = error
         finally:
             self._ended = time.monotonic()
+            self._uplink.close()
+
+    def _new_uplink(self, settings: Settings) -> Uplink:
+        if self._door is not None:
+            return GatewayUplink(self._door, self._topic, self._outcomes, self._patience)
+        return KafkaUplink(settings, self._outcomes, self._patience)
 
     def _open(self) -> None:
-        header = Header(VERSION, self._topic, time.time_ns() // 1_000_000, asdict(self._plan))
+        began_ms = time.time_ns() // 1_000_000
+        header = Header(VERSION, self._topic, began_ms, asdict(self._plan), repeats=self._door is not None)
         self._ledger.write(header, Series(0, self._plan.names()))
         self._ledger.sync()
 
@@ -176,7 +201,8 @@ class Load(threading.Thread):
     def _over(self) -> bool:
         plan = self._plan
         if self._outcomes.unknown:
-            self.failure = TransientError(f"Kafka did not answer within {self._patience:g} s; see `weir status`.")
+            who = "Kafka" if self._door is None else "The gateway"
+            self.failure = TransientError(f"{who} did not answer within {self._patience:g} s; see `weir status`.")
             return True
         made_all = 0 < plan.readings <= self._source.made
         return made_all or 0 < plan.seconds <= time.monotonic() - self._began or self._stopping.is_set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from weir.load.entries import Acknowledged, Entry, Failed, Unknown, steps
+from weir.load.entries import Acknowledged, Entry, Failed, Spooled, Unknown, steps
 
 _Place = tuple[int, int, int | None]
 """Offset, number, append time."""
@@ -49,8 +49,11 @@ class Outcomes:
     def __init__(self) -> None:
         """Begin with none."""
         self.acknowledged = self.failed = self.unknown = 0
+        self.turned_away = 0
+        """Bad records among the failed ones: refused at the door, as they must be."""
         self.latencies = Latencies()
         self._stored: dict[int, list[_Place]] = {}
+        self._spooled: list[int] = []
         self._others: dict[tuple[type[Failed] | type[Unknown], str], list[int]] = {}
 
     @property
@@ -63,9 +66,15 @@ class Outcomes:
         self.acknowledged += 1
         self._stored.setdefault(partition, []).append((offset, number, append_ts))
 
-    def refused(self, number: int, why: str) -> None:
-        """The broker has not stored it and never will."""
+    def spooled(self, number: int) -> None:
+        """The gateway acknowledged a message, which it will bring to Kafka later."""
+        self.acknowledged += 1
+        self._spooled.append(number)
+
+    def refused(self, number: int, why: str, *, rightly: bool = False) -> None:
+        """It is not stored and never will be; ``rightly``: it was made to be refused."""
         self.failed += 1
+        self.turned_away += rightly
         self._others.setdefault((Failed, why), []).append(number)
 
     def silent(self, number: int, why: str) -> None:
@@ -78,6 +87,9 @@ class Outcomes:
         entries: list[Entry] = []
         for partition, places in self._stored.items():
             entries += _runs(partition, places)
+        if self._spooled:
+            entries.append(Spooled(steps(self._spooled)))
+            self._spooled = []
         entries += [kind(steps(numbers), why) for (kind, why), numbers in self._others.items()]
         self._stored.clear()
         self._others.clear()

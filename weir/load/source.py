@@ -31,11 +31,12 @@ _VALUE, _FAULT, _DELAY, _LATE = range(4)
 
 
 class Message(NamedTuple):
-    """What goes to Kafka, under its number in the ledger."""
+    """What goes to Kafka, under its number in the ledger; ``bad``: it is made to be refused."""
 
     number: int
     key: str
     value: bytes | None
+    bad: bool = False
 
 
 class _Good(NamedTuple):
@@ -153,7 +154,8 @@ class Source:
         if bads:
             batch.bad = Bad(first_bad, [each.kind for each in bads], [each.reason for each in bads])
             placed += [
-                (each.place, Message(number, each.key, each.payload)) for number, each in enumerate(bads, first_bad)
+                (each.place, Message(number, each.key, each.payload, bad=True))
+                for number, each in enumerate(bads, first_bad)
             ]
             placed.sort(key=lambda pair: pair[0])
         batch.messages = [message for _, message in placed]

@@ -1,4 +1,4 @@
-"""Handing messages to Kafka. Another way in (a gateway) has the same methods."""
+"""Handing messages to Kafka. The way through a gateway has the same methods."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ class Uplink(Protocol):
     def give_up(self) -> None:
         """Wait no longer: what has no answer is unknown."""
 
+    def close(self) -> None:
+        """End; nothing is sent any more."""
+
 
 class KafkaUplink:
     """Writes to the readings topic with an idempotent producer. Used by one thread."""
@@ -71,7 +74,7 @@ class KafkaUplink:
     def send(self, messages: Sequence[source.Message]) -> None:
         """Hand messages over in order; blocks only while too many wait. Raises :class:`TransientError`."""
         produce, topic, delivered = self._producer.produce, self._topic, self._delivered
-        for number, key, value in messages:
+        for number, key, value, _ in messages:
             while True:
                 try:
                     produce(topic, value=value, key=key, on_delivery=partial(delivered, number))
@@ -89,6 +92,9 @@ class KafkaUplink:
         """Wait no longer: what has no answer is unknown."""
         self._producer.purge()
         self._producer.flush(5.0)
+
+    def close(self) -> None:
+        """Nothing to do: the producer ends with this object."""
 
     def _delivered(self, number: int, error: KafkaError | None, report: Message) -> None:
         if error is None:

@@ -22,6 +22,7 @@ from weir.load.entries import (
     Header,
     Readings,
     Series,
+    Spooled,
     Unknown,
     decode,
 )
@@ -29,6 +30,8 @@ from weir.load.entries import (
 UNKNOWN: Final = 0
 ACKNOWLEDGED: Final = 1
 FAILED: Final = 2
+SPOOLED: Final = 3
+"""Acknowledged by the gateway, with no place told."""
 
 NO_TIME: Final = -1
 """Append time that the broker did not tell."""
@@ -64,6 +67,8 @@ class Sent:
 
     topics: set[str] = field(default_factory=set)
     started_ms: int | None = None
+    repeats: bool = False
+    """Some of it went through a gateway, which may write a message more than once."""
     unfinished: int = 0
     """Sessions without an end: the generator was killed, or still runs."""
     names: list[tuple[str, str]] = field(default_factory=list)
@@ -144,6 +149,7 @@ class _Session:
         sent.topics.add(header.topic)
         sent.started_ms = min(header.started_ms, sent.started_ms or header.started_ms)
         sent.unfinished += 1
+        sent.repeats |= header.repeats
         self._places = {name: place for place, name in enumerate(sent.names)}
 
     def enter(self, entry: Entry) -> None:
@@ -158,6 +164,9 @@ class _Session:
             case Failed():
                 for fates, row in self._named(entry.numbers):
                     fates.state[row] = FAILED
+            case Spooled():
+                for fates, row in self._named(entry.numbers):
+                    fates.state[row] = SPOOLED
             case Series():
                 self._names(entry)
             case End():

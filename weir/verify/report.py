@@ -26,10 +26,12 @@ class Report:
     """Counts of messages and windows, and of every fault by table; the first differences in words.
 
     ``windows`` and ``open_windows`` are by view: compared ones, and those that are not closed yet. ``lag`` is how many
-    messages each stage has still to store.
+    messages each stage has still to store. ``spooled`` are those of the acknowledged ones that a gateway took while
+    Kafka was away: they are looked for by what they are, not by their place.
     """
 
     acknowledged: int = 0
+    spooled: int = 0
     failed: int = 0
     unknown: int = 0
     unknown_stored: int = 0
@@ -79,6 +81,7 @@ class Report:
             "caught_up": self.caught_up,
             "messages": {
                 "acknowledged": self.acknowledged,
+                "spooled": self.spooled,
                 "failed": self.failed,
                 "unknown": self.unknown,
                 "unknown_stored": self.unknown_stored,

@@ -17,7 +17,7 @@ import numpy as np
 from weir.errors import TransientError, UsageError
 from weir.settings import Settings
 from weir.verify.compare import Difference, StoredReading, StoredWindow, compare_readings, compare_windows
-from weir.verify.ledger import ACKNOWLEDGED, FAILED, UNKNOWN, Sent
+from weir.verify.ledger import ACKNOWLEDGED, FAILED, SPOOLED, UNKNOWN, Sent
 from weir.verify.progress import Closed, StageProgress
 from weir.verify.recompute import (
     HOUR_MS,
@@ -32,7 +32,7 @@ from weir.verify.recompute import (
 from weir.verify.refusals import BadRecord, Refusals, compare_refusals
 from weir.verify.report import Report
 from weir.verify.stored import InsertedTwice, StoredDevices, StoredMessage
-from weir.verify.unknown import Intent, stored_intents
+from weir.verify.unknown import NOWHERE, Intent, Promised, promised_readings, stored_intents
 
 CHUNK: Final = 100_000
 """Readings compared at a time."""
@@ -144,7 +144,8 @@ def compare(sent: Sent, stored: Stored, closed: Closed, refused: Mapping[tuple[i
     """Compare everything in ``sent`` with ``stored``; windows up to where they are ``closed``. Blocks for queries."""
     began = time.monotonic()
     report = Report(
-        acknowledged=sent.count(ACKNOWLEDGED),
+        acknowledged=sent.count(ACKNOWLEDGED) + sent.count(SPOOLED),
+        spooled=sent.count(SPOOLED),
         failed=sent.count(FAILED),
         unknown=sent.count(UNKNOWN),
         unfinished=sent.unfinished,
@@ -152,7 +153,7 @@ def compare(sent: Sent, stored: Stored, closed: Closed, refused: Mapping[tuple[i
     done = 0
     for chunk in chunks(sent):
         _compare_chunk(chunk, stored, closed, report)
-        done += len(chunk.acknowledged) + len(chunk.unknown)
+        done += len(chunk.acknowledged) + len(chunk.promised) + len(chunk.unknown)
         say(f"compared {done:,} of {len(sent.ts):,} readings, {report.faults.total():,} differences")
     _compare_refusals(sent, refused, report)
     report.seconds = time.monotonic() - began
@@ -161,11 +162,16 @@ def compare(sent: Sent, stored: Stored, closed: Closed, refused: Mapping[tuple[i
 
 @dataclass(frozen=True)
 class Chunk:
-    """All readings of some devices: acknowledged ones, and those of which nothing is known."""
+    """All readings of some devices: acknowledged ones, promised ones, and those of which nothing is known.
+
+    ``repeats``: a message may lie in Kafka more than once.
+    """
 
     devices: frozenset[str]
     acknowledged: list[Acknowledged]
+    promised: list[Promised]
     unknown: list[Intent]
+    repeats: bool
 
 
 def chunks(sent: Sent, size: int = CHUNK) -> Iterator[Chunk]:
@@ -185,29 +191,32 @@ def chunks(sent: Sent, size: int = CHUNK) -> Iterator[Chunk]:
 
 def _chunk(sent: Sent, devices: frozenset[str], rows: list[int]) -> Chunk:
     acknowledged: list[Acknowledged] = []
+    promised: list[tuple[int, Intent]] = []
     unknown: list[Intent] = []
+    last: dict[Identity, int] = {}
     fates = sent.fates
     for row in rows:
         device, sensor = sent.names[sent.series[row]]
         text = sent.texts.get(row) if sent.texts else None
         value = None if text is not None else sent.values[row]
+        if sent.repeats and fates.state[row] != FAILED:
+            last[Identity(device, sensor, sent.ts[row])] = row
         if fates.state[row] == ACKNOWLEDGED:
             append_ts = fates.append_ts[row]
-            known = append_ts if append_ts >= 0 else None
+            known = append_ts if append_ts >= 0 and not sent.repeats else None
             acknowledged.append(
                 Acknowledged(device, sensor, sent.ts[row], value, text, fates.partition[row], fates.offset[row], known)
             )
+        elif fates.state[row] == SPOOLED:
+            promised.append((row, Intent(device, sensor, sent.ts[row], value, text)))
         elif fates.state[row] == UNKNOWN:
             unknown.append(Intent(device, sensor, sent.ts[row], value, text))
-    return Chunk(devices, acknowledged, unknown)
+    ranked = [Promised(intent, last.get(Identity(*intent[:3]), row) == row) for row, intent in promised]
+    return Chunk(devices, acknowledged, ranked, unknown, sent.repeats)
 
 
 def _compare_chunk(chunk: Chunk, stored: Stored, closed: Closed, report: Report) -> None:
-    sent = chunk.acknowledged
-    if chunk.unknown:
-        came = stored_intents(chunk.unknown, sent, stored.messages(chunk.devices))
-        report.unknown_stored += len(came)
-        sent = sent + came
+    sent = _accepted(chunk, stored, report)
     expected = expected_readings(sent)
     report.distinct += len(expected)
     report.resends += len(sent) - len(expected)
@@ -224,12 +233,26 @@ def _compare_chunk(chunk: Chunk, stored: Stored, closed: Closed, report: Report)
         )
         for each in stored.inserted_twice(chunk.devices)
     )
-    partitions = {reading.device_id: reading.partition for reading in sent}
+    partitions = {reading.device_id: reading.partition for reading in sent if reading.partition != NOWHERE}
     for view, size_ms in VIEWS:
         ends = closed.hours if size_ms == HOUR_MS else closed.minutes
         _compare_windows(
             view, size_ms, expected, stored.windows(view, chunk.devices), _Closed(partitions, ends), report
         )
+
+
+def _accepted(chunk: Chunk, stored: Stored, report: Report) -> list[Acknowledged]:
+    """All that must be stored: what was acknowledged, and what of the unknown is there.
+
+    Where a message may lie in Kafka more than once, nobody knows the append time that its window counts by.
+    """
+    if not chunk.promised and not chunk.unknown:
+        return chunk.acknowledged
+    messages = list(stored.messages(chunk.devices))
+    sent = chunk.acknowledged + promised_readings(chunk.promised, chunk.acknowledged, messages)
+    came = stored_intents(chunk.unknown, sent, messages)
+    report.unknown_stored += len(came)
+    return [each._replace(append_ts=None) for each in sent + came] if chunk.repeats else sent + came
 
 
 class _Closed:
