@@ -134,6 +134,13 @@ class Registry:
         path = f"{_path(subject)}/versions/{'latest' if number is None else number}"
         return _version(self._ask("GET", path, missing=(404, 422)))  # 422: a number that can be none
 
+    def versions(self, subject: str) -> list[int]:
+        """The numbers of all versions of ``subject``; empty when it has none."""
+        answer = self._ask_any("GET", f"{_path(subject)}/versions", missing=(404,))
+        if answer is None or isinstance(answer, list):
+            return [int(each) for each in answer or []]
+        raise self._not_a_registry(_path(subject))
+
     def version_of(self, subject: str, schema_text: str) -> Version | None:
         """The version of ``subject`` that has this schema; None when none has, or it can be no schema."""
         return _version(self._ask("POST", _path(subject), {"schema": schema_text}, missing=(404, 422)))

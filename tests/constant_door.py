@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from connectors.gateway.app import NOBODY
 from connectors.gateway.bodies import pieces, read_body
 from connectors.gateway.errors import REQUEST_TIMEOUT, GatewayError
+from connectors.gateway.held_bytes import HELD
 from connectors.gateway.http import encode_json
 from connectors.gateway.server import Opened, serve
 from weir.settings import GatewaySettings, load_settings
@@ -44,7 +46,8 @@ class Constant:
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self._settings.body_bytes, self._settings.body_seconds
         try:
-            body = await read_body(receive, scope["headers"], *limits)
+            with HELD.share(NOBODY) as share:
+                body = await read_body(receive, scope["headers"], *limits, share)
         except GatewayError as error:
             await answer(send, error.status, encode_json(error.body()), closes=error.code == REQUEST_TIMEOUT)
             return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from connectors.gateway.bodies import pieces, read_body
 from connectors.gateway.credentials import credentials_of
 from connectors.gateway.errors import (
+    BAD_REQUEST,
     INTERNAL,
     METHOD_NOT_ALLOWED,
     NOT_ACCEPTABLE,
@@ -19,10 +20,22 @@ from connectors.gateway.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     GatewayError,
 )
-from connectors.gateway.http import JSON, V2, Answer, RawHeaders, Reply, Request, Route, Router, StreamReply, json_reply
+from connectors.gateway.held_bytes import HELD
+from connectors.gateway.http import (
+    JSON,
+    V2,
+    Answer,
+    RawHeaders,
+    Reply,
+    Request,
+    Route,
+    Router,
+    StreamReply,
+    json_reply,
+    wait_header,
+)
 from connectors.gateway.observation import Observation
 from connectors.gateway.records import Caller
-from connectors.gateway.v2_answer import wait_header
 
 if TYPE_CHECKING:
     from connectors.gateway.parts import Parts
@@ -99,14 +112,18 @@ class Gateway:
         request = Request(method, path, params, scope["query_string"], headers, content_type, exchange.caller)
         exchange.request = request
         if route.streams:
+            if request.header(b"idempotency-key") is not None:
+                said = "A stream cannot be repeated under an Idempotency-Key; send its records to records:batch."
+                raise GatewayError(BAD_REQUEST, said)
             limits = self._settings.body_seconds, self._settings.stream_seconds
             request.pieces = pieces(receive, *limits, headers)
             return await route.handler(request)
-        body = await read_body(receive, headers, self._settings.body_bytes, self._settings.body_seconds)
-        if body is None:
-            return None
-        request.body = body
-        return await self._handled(route, request)
+        with HELD.share(exchange.caller) as share:
+            body = await read_body(receive, headers, self._settings.body_bytes, self._settings.body_seconds, share)
+            if body is None:
+                return None
+            request.body = body
+            return await self._handled(route, request)
 
     async def _handled(self, route: Route, request: Request) -> Answer:
         key = request.header(b"idempotency-key") if request.method == "POST" else None
@@ -131,7 +148,7 @@ class Gateway:
 
     def _negotiated(self, route: Route, accept: bytes | None) -> str:
         """The first type that the route gives and the client takes."""
-        if accept is None or accept == b"*/*":
+        if not accept or accept == b"*/*":
             return route.produces[0]
         known = (route.produces, accept)
         if known not in self._accepted:

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, Message
 
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.kafka_refusals import refusal_of
 from connectors.gateway.records import Outgoing, Written
 
 Outcome = Written | GatewayError | None
 """None: not known (yet)."""
 
-FATAL: Final = KafkaError._FATAL
-
 
 class Batch:
     """One future for all records, because a future or task for each would cost more than producing it.
 
-    ``in_kafka`` counts those that the producer has and has not answered; ``returned`` are the places of those that it
-    gave back because Kafka is away; ``left`` counts those without an outcome; ``since`` is when the producer got the
-    first of those that it has.
+    ``in_kafka`` counts those that the producer has and has not answered, and ``alone`` those of them that are sent one
+    by one; ``returned`` are the places of those that it gave back because Kafka is away; ``left`` counts those without
+    an outcome; ``since`` is when the producer got the first of those that it has. ``failing`` is the producer's, told
+    of each record that it cannot deliver.
     """
 
-    __slots__ = ("broke", "in_kafka", "is_fatal", "left", "outcomes", "records", "returned", "settled", "since")
+    __slots__ = ("alone", "failing", "in_kafka", "left", "outcomes", "records", "returned", "settled", "since")
+    failing: Callable[[Batch, int, KafkaError], None]
 
     def __init__(self, records: Sequence[Outgoing], loop: AbstractEventLoop) -> None:
         """None of the records is anywhere yet."""
         self.records = records
         self.outcomes: list[Outcome] = [None] * len(records)
         self.left = len(records)
-        self.in_kafka = 0
+        self.in_kafka = self.alone = 0
         self.returned: list[int] = []
-        self.is_fatal = False
-        self.broke: KafkaError | None = None
         self.settled: Future[None] = loop.create_future()
         self.since = 0.0
 
     def delivered(self, place: int, error: KafkaError | None, message: Message) -> None:
-        """Take the producer's answer for one record; never raises, for it runs inside ``poll``."""
+        """Take the producer's answer for one record; runs inside ``poll``."""
         self.in_kafka -= 1
         if error is None:
             self.outcomes[place] = Written(message.partition(), message.offset(), message.timestamp()[1])  # type: ignore[arg-type]
@@ -49,17 +45,7 @@ class Batch:
             if not self.left:
                 self.finish()
             return
-        self.failed(place, error)
-
-    def failed(self, place: int, error: KafkaError) -> None:
-        """Refuse one record for good, or keep it among the returned."""
-        refusal = None if error.fatal() else refusal_of(error)
-        if refusal is None:
-            self.returned.append(place)
-            self.broke = error
-            self.is_fatal = self.is_fatal or error.fatal() or error.code() == FATAL
-        else:
-            self.settle((place,), refusal)
+        self.failing(self, place, error)
 
     def settle(self, places: Sequence[int], outcome: Written | GatewayError) -> None:
         """Give the same outcome to some records."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from connectors.gateway import errors
 from connectors.gateway.errors import GatewayError
+from connectors.gateway.held_bytes import Share
 from connectors.gateway.http import RawHeaders
 from connectors.gateway.inflating import IDENTITY, Inflater, encoding_of, inflated
 
@@ -19,12 +20,15 @@ INLINE_BYTES: Final = 32_768
 """Compressed bodies up to here are inflated at once; larger ones in a thread, so that nobody waits for them."""
 
 
-async def read_body(receive: Receive, headers: RawHeaders, most_bytes: int, seconds: float) -> bytes | None:
-    """The whole body, inflated if it came compressed; None when the client has left.
+async def read_body(
+    receive: Receive, headers: RawHeaders, most_bytes: int, seconds: float, share: Share
+) -> bytes | None:
+    """The whole body, inflated if it came compressed; None when the client has left. ``share`` holds it from now on.
 
     Raises :class:`~connectors.gateway.errors.GatewayError`: TOO_LARGE for more than ``most_bytes``, before reading
     when the length was announced, and counted after inflating; REQUEST_TIMEOUT when it is not there after ``seconds``;
-    UNSUPPORTED_MEDIA_TYPE for an unknown encoding; BAD_REQUEST for a compressed body that is none.
+    UNSUPPORTED_MEDIA_TYPE for an unknown encoding; BAD_REQUEST for a compressed body that is none; what
+    :meth:`~connectors.gateway.held_bytes.HeldBytes.add` raises.
     """
     encoding = encoding_of(headers)
     if _announced(headers) > most_bytes:
@@ -35,12 +39,15 @@ async def read_body(receive: Receive, headers: RawHeaders, most_bytes: int, seco
     else:
         try:
             async with asyncio.timeout(seconds):
-                body = await _gathered(receive, message, most_bytes)
+                body = await _gathered(receive, message, most_bytes, share)
         except TimeoutError:
             raise GatewayError(errors.REQUEST_TIMEOUT, f"The body did not arrive within {seconds:g} s.") from None
     if body is not None and len(body) > most_bytes:
         raise _too_large(most_bytes)
-    if encoding == IDENTITY or not body:
+    if not body:
+        return body
+    share.hold(len(body))
+    if encoding == IDENTITY:
         return body
     if len(body) > INLINE_BYTES:
         whole = await asyncio.to_thread(inflated, body, encoding, most_bytes)
@@ -48,6 +55,7 @@ async def read_body(receive: Receive, headers: RawHeaders, most_bytes: int, seco
         whole = inflated(body, encoding, most_bytes)
     if whole is None:
         raise _too_large(most_bytes)
+    share.hold(len(whole))
     return whole
 
 
@@ -56,14 +64,18 @@ async def pieces(
 ) -> AsyncIterator[bytes]:
     """The body as it comes, inflated; ends with the body or when the client has left. No piece is empty.
 
+    What a client that has left sent compressed is not inflated further: 8 KB may be hours of work for nobody.
+
     Raises :class:`~connectors.gateway.errors.GatewayError`: REQUEST_TIMEOUT after ``idle_seconds`` without a piece or
     ``most_seconds`` in all, and the errors of compression of :func:`read_body`.
     """
     encoding = encoding_of(headers)
     inflater = None if encoding == IDENTITY else Inflater(encoding)
     end = time.monotonic() + most_seconds
+    ahead: Message | None = None
     while True:
-        message = _at_once(receive) or await _next(receive, idle_seconds, end, most_seconds)
+        message = ahead or _at_once(receive) or await _next(receive, idle_seconds, end, most_seconds)
+        ahead = None
         if message["type"] != "http.request":
             return
         body = message.get("body", b"")
@@ -73,6 +85,12 @@ async def pieces(
         else:
             for piece in inflater.feed(body):
                 yield piece
+                await asyncio.sleep(0)  # whoever else waits has a turn
+                if time.monotonic() > end:
+                    raise _lasted(most_seconds)
+                ahead = ahead or _at_once(receive)
+                if ahead is not None and ahead["type"] != "http.request":
+                    return
         if not message.get("more_body"):
             if inflater is not None:
                 inflater.finish()
@@ -108,7 +126,7 @@ def _lasted(most_seconds: float) -> GatewayError:
     return GatewayError(errors.REQUEST_TIMEOUT, f"A stream may last {most_seconds:g} s; open another one.")
 
 
-async def _gathered(receive: Receive, message: Message | None, most_bytes: int) -> bytes | None:
+async def _gathered(receive: Receive, message: Message | None, most_bytes: int, share: Share) -> bytes | None:
     body = bytearray()
     while True:
         if message is None:
@@ -118,6 +136,7 @@ async def _gathered(receive: Receive, message: Message | None, most_bytes: int) 
         body += message.get("body", b"")
         if len(body) > most_bytes:
             raise _too_large(most_bytes)
+        share.hold(len(body))
         if not message.get("more_body"):
             return bytes(body)
         message = None

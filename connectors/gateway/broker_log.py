@@ -33,6 +33,10 @@ MOST_SPOOLED_BYTES: Final = 1_000_000
 """Largest record that is accepted without Kafka: what every topic takes that keeps Kafka's own limit."""
 
 PROBE_SECONDS: Final = 1.0
+
+RETURN_SECONDS: Final = 5.0
+"""For Kafka's client to give all records back when the log stops; 150,000 take one second."""
+
 SPOOLED: Final = Written(-1, SPOOLED_OFFSET)
 
 _log = logging.getLogger(__name__)
@@ -113,7 +117,10 @@ class BrokerLog:
         return cast(list[Written | GatewayError], batch.outcomes)
 
     async def stop(self, seconds: float) -> None:
-        """Take no more records, and wait until those in flight are acknowledged, or after ``seconds`` spooled."""
+        """Take no more records, and wait until those in flight are acknowledged, or after ``seconds`` spooled.
+
+        Kafka's client has ``RETURN_SECONDS`` more to give them back; then they are spooled without its consent.
+        """
         if not self._takes:
             return
         self._takes = False
@@ -121,12 +128,7 @@ class BrokerLog:
             self._replays.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._replays
-        end = self._loop.time() + seconds
-        while not self._producer.is_idle:
-            if self._loop.time() >= end and not self._producer.is_withdrawing:
-                self.is_up = False
-                self._producer.withdraw()
-            await asyncio.sleep(0.002)
+        await self._drain(self._loop.time() + seconds)
         for batch, places in self._pacing.all():
             self._put_on_disk(batch, places)
         await self._spool.close()
@@ -161,6 +163,32 @@ class BrokerLog:
         """The disk does not give what waits on it: who waits for that is told to come again."""
         for batch, places in self._pacing.all():
             batch.settle(places, busy())
+
+    async def _drain(self, end: float) -> None:
+        while not self._producer.is_idle:
+            now = self._loop.time()
+            if now >= end + RETURN_SECONDS:
+                await self._give_up()
+                return
+            if now >= end and not self._producer.is_withdrawing:
+                self.is_up = False
+                self._producer.withdraw()
+            await asyncio.sleep(0.002)
+
+    async def _give_up(self) -> None:
+        """Spool what has no answer, though the client may still send it: it comes twice rather than never."""
+        queued = self._pacing.all()
+        later = {(id(batch), place) for batch, places in queued for place in places}
+        await self._spool.written()
+        spooled = 0
+        for batch in self._producer.abandon():
+            unanswered = _open_places(batch, later)
+            if unanswered and batch is not self._resent:  # that one is still in the spool
+                self._put_on_disk(batch, unanswered)
+                spooled += len(unanswered)
+        _log.error("Kafka's client did not give %d records back; they were spooled, and may come twice.", spooled)
+        for batch, places in queued:
+            self._put_on_disk(batch, places)
 
     def _route(self, batch: Batch) -> None:
         places = range(len(batch.records))
@@ -227,14 +255,17 @@ class BrokerLog:
             self._producer.hold(batch, places)
         self._replay.wake()
 
-    def _take_back(self, batches: list[Batch]) -> None:
-        for batch in batches:
-            places, batch.returned = sorted(batch.returned), []
-            if batch is self._resent:
-                batch.answered(len(places))  # they are still in the spool
-            elif places:
-                self._put_on_disk(batch, places)
-        self._replay.wake()
+    def _take_back(self, batch: Batch, places: Sequence[int]) -> None:
+        if batch is self._resent:
+            batch.answered(len(places))  # they are still in the spool
+        else:
+            self._put_on_disk(batch, places)
+
+
+def _open_places(batch: Batch, later: set[tuple[int, int]]) -> list[int]:
+    """Of the records without an outcome, but for those that are named."""
+    places = [place for place, outcome in enumerate(batch.outcomes) if outcome is None]
+    return [place for place in places if (id(batch), place) not in later]
 
 
 def _stamped(batch: Batch, places: Sequence[int]) -> list[Outgoing]:

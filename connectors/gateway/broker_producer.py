@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.gateway.batch import Batch
-from connectors.gateway.kafka_refusals import busy, malformed
-from connectors.gateway.records import Headers
+from connectors.gateway.kafka_refusals import OF_A_BATCH, busy, malformed, refusal_of
+from connectors.gateway.one_by_one import OneByOne
+from connectors.gateway.sound_headers import sound
 from connectors.kafka.client import kafka_client_config
 from weir.settings import Settings
 
@@ -22,6 +24,12 @@ MOST_BYTES: Final = 2_097_152
 
 MOST_WAITING: Final = 200_000
 """Records in the producer: two seconds of the most that one core takes in."""
+
+MOST_IN_A_BATCH: Final = 1_000
+"""Records that Kafka takes or refuses together: a third of a second at the most to send them again one by one."""
+
+SLICE_RECORDS: Final = 1_000
+"""Taken back at a time while others wait for the event loop; 150,000 at once stopped it for 730 ms."""
 
 TICK_SECONDS: Final = 0.001
 """How often deliveries are looked for while records are in flight."""
@@ -40,6 +48,7 @@ def producer_config(settings: Settings) -> dict[str, str | int | float | bool]:
         "enable.idempotence": True,
         "acks": "all",
         "linger.ms": 5,
+        "batch.num.messages": MOST_IN_A_BATCH,
         "compression.type": "lz4",
         "partitioner": "murmur2_random",
         "message.max.bytes": MOST_BYTES,
@@ -56,24 +65,39 @@ def producer_config(settings: Settings) -> dict[str, str | int | float | bool]:
     }
 
 
+class SliceEndedError(Exception):
+    """Raised in a delivery callback, so that ``poll`` returns and keeps the rest for its next call."""
+
+
 class BrokerProducer:
     """Hands records over in the order of the calls, and takes all of them back when Kafka does not answer in time.
 
-    ``on_returned`` gets the batches that have returned records, in the order in which they were handed over, once not
-    one record is in flight any more. Everything runs in the event loop: delivery reports in a thread of their own
-    would cost two switches of the interpreter's lock each.
+    ``on_returned`` gets the batches with the places of their returned records, in the order in which they were handed
+    over and some at a time, once not one record is in flight any more. Everything runs in the event loop: delivery
+    reports in a thread of their own would cost two switches of the interpreter's lock each.
+
+    Records that Kafka refused as a batch are sent again one by one, and new records of the same keys behind them.
     """
 
-    def __init__(self, settings: Settings, on_away: Callable[[str], None], on_returned: Callable[[list[Batch]], None]):
+    def __init__(
+        self, settings: Settings, on_away: Callable[[str], None], on_returned: Callable[[Batch, Sequence[int]], None]
+    ):
         """Make the producer; it connects in threads of its own. Needs a running event loop."""
         self._config = producer_config(settings)
         self._producer = Producer(dict(self._config))
+        self._alone: OneByOne | None = None
         self._patience = settings.gateway.produce_seconds
         self._loop = asyncio.get_running_loop()
         self._on_away, self._on_returned = on_away, on_returned
         self._batches: deque[Batch] = deque()
+        self._in_batches: deque[Batch] = deque()
+        self._back: deque[Batch] = deque()
+        self._suspects: list[tuple[Batch, int]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._withdrawn_at = 0.0
+        self._failures = 0
+        self._broke = ""
+        self._is_fatal = False
         self.is_withdrawing = False
         """Records are on their way back: new ones must be held behind them."""
 
@@ -95,9 +119,11 @@ class BrokerProducer:
     def hand_over(self, batch: Batch, places: Iterable[int]) -> None:
         """Give some records of a batch to librdkafka; its full queue refuses the rest of them. Never blocks."""
         produce, delivered, records = self._producer.produce, batch.delivered, batch.records
-        if not batch.in_kafka:
+        if batch.in_kafka == batch.alone:
             batch.since = self._loop.time()
         self._admit(batch)
+        if self._alone is not None and self._alone.waiting:
+            places = self._without_followers(self._alone, batch, places)
         waiting = iter(places)
         for place in waiting:
             topic, key, value, partition, headers, timestamp_ms = records[place]
@@ -111,7 +137,7 @@ class BrokerProducer:
                         partition,
                         partial(delivered, place),
                         timestamp=timestamp_ms,
-                        headers=_sound(headers),
+                        headers=sound(headers),
                     )
                 else:
                     produce(topic, value, key, partition, partial(delivered, place))
@@ -120,7 +146,7 @@ class BrokerProducer:
                 batch.settle((place, *waiting), busy())
             except KafkaException as error:
                 batch.in_kafka -= 1
-                batch.failed(place, error.args[0])
+                self._failed_alone(batch, place, error.args[0])
             except (ValueError, TypeError, OverflowError) as problem:
                 batch.in_kafka -= 1
                 batch.settle((place,), malformed(problem))
@@ -135,7 +161,19 @@ class BrokerProducer:
         self.is_withdrawing = True
         self._withdrawn_at = self._loop.time()
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+        if self._alone is not None:
+            self._alone.purge()
         self._keep_ticking()
+
+    def abandon(self) -> list[Batch]:
+        """Wait for nothing any more: the batches that may have records without an answer, in order."""
+        if self._timer is not None:
+            self._timer.cancel()
+        batches = list(dict.fromkeys([*self._back, *self._batches]))
+        self._batches.clear()
+        self._back.clear()
+        self.is_withdrawing = False
+        return batches
 
     async def probe(self, topic: str, seconds: float) -> bool:
         """Ask the brokers for a topic's metadata: whether any of them answers within ``seconds``."""
@@ -146,9 +184,53 @@ class BrokerProducer:
         return True
 
     def _admit(self, batch: Batch) -> None:
+        batch.failing = self._failed
         if not self._batches or self._batches[-1] is not batch:
             self._batches.append(batch)
+        if not self._in_batches or self._in_batches[-1] is not batch:
+            self._in_batches.append(batch)
         self._keep_ticking()
+
+    def _without_followers(self, alone: OneByOne, batch: Batch, places: Iterable[int]) -> list[int]:
+        """Let records follow those of their key that are sent one by one; the places of the others."""
+        others = []
+        for place in places:
+            if alone.follows(batch.records[place]):
+                batch.in_kafka += 1
+                alone.hand_over(batch, place)
+            else:
+                others.append(place)
+        return others
+
+    def _failed(self, batch: Batch, place: int, error: KafkaError) -> None:
+        """Take a failure that may be about other records of the same batch of Kafka's; runs inside ``poll``."""
+        if error.code() not in OF_A_BATCH:
+            self._failed_alone(batch, place, error)
+        elif self.is_withdrawing:
+            batch.returned.append(place)
+        else:
+            batch.in_kafka += 1
+            self._suspects.append((batch, place))
+        self._end_slice()
+
+    def _failed_one_by_one(self, batch: Batch, place: int, error: KafkaError) -> None:
+        self._failed_alone(batch, place, error)
+        self._end_slice()
+
+    def _failed_alone(self, batch: Batch, place: int, error: KafkaError) -> None:
+        """Refuse one record for good, or keep it among the returned."""
+        refusal = None if error.fatal() else refusal_of(error)
+        if refusal is not None:
+            batch.settle((place,), refusal)
+            return
+        batch.returned.append(place)
+        self._broke = error.str()
+        self._is_fatal = self._is_fatal or error.fatal() or error.code() == KafkaError._FATAL
+
+    def _end_slice(self) -> None:
+        self._failures += 1
+        if self.is_withdrawing and self._failures % SLICE_RECORDS == 0:
+            raise SliceEndedError
 
     def _keep_ticking(self) -> None:
         if self._timer is None:
@@ -157,50 +239,72 @@ class BrokerProducer:
     def _tick(self) -> None:
         self._timer = None
         try:
-            self._producer.poll(0)
+            with contextlib.suppress(SliceEndedError):
+                self._producer.poll(0)
+            with contextlib.suppress(SliceEndedError):
+                if self._alone is not None:
+                    self._alone.poll()
+            if self._suspects:
+                self._send_one_by_one()
             self._look_at_the_oldest()
         finally:
             if self._batches or self.is_withdrawing:
                 self._keep_ticking()
 
+    def _send_one_by_one(self) -> None:
+        if self._alone is None:
+            self._alone = OneByOne(self._config, self._failed_one_by_one)
+        suspects, self._suspects = self._suspects, []
+        for batch, place in suspects:
+            self._alone.hand_over(batch, place)
+
     def _look_at_the_oldest(self) -> None:
-        batches = self._batches
-        while batches and not batches[0].in_kafka and not batches[0].returned:
-            batches.popleft()
         if self.is_withdrawing:
             self._look_for_the_last()
-        elif batches and (why := self._why_away(batches[0])):
+            return
+        batches, in_batches = self._batches, self._in_batches
+        while batches and not batches[0].in_kafka and not batches[0].returned:
+            batches.popleft()
+        while in_batches and in_batches[0].in_kafka == in_batches[0].alone:
+            in_batches.popleft()
+        if why := self._why_away():
             self.withdraw()
             self._on_away(why)
 
-    def _why_away(self, oldest: Batch) -> str:
-        if oldest.broke is not None:
-            return oldest.broke.str()
-        if self._loop.time() - oldest.since > self._patience:
+    def _why_away(self) -> str:
+        if self._broke:
+            return self._broke
+        longest_ago = self._loop.time() - self._patience
+        is_late = self._in_batches and self._in_batches[0].since < longest_ago
+        if is_late or (self._alone is not None and self._alone.waiting and self._alone.moved_at < longest_ago):
             return f"no answer within {self._patience:g} s"
         return ""
 
     def _look_for_the_last(self) -> None:
-        if any(batch.in_kafka for batch in self._batches):
-            if self._loop.time() - self._withdrawn_at > AGAIN_SECONDS:
-                self.withdraw()
-            return
+        batches = self._batches
+        while batches and not batches[0].in_kafka:
+            self._back.append(batches.popleft())
+        if not batches:
+            self._give_back()
+        elif self._loop.time() - self._withdrawn_at > AGAIN_SECONDS:
+            self.withdraw()
+
+    def _give_back(self) -> None:
+        left = SLICE_RECORDS
+        while self._back and left > 0:
+            batch = self._back.popleft()
+            places, batch.returned = sorted(batch.returned), []
+            left -= len(places) + 1
+            if places:
+                self._on_returned(batch, places)
+        if not self._back:
+            self._end_withdrawal()
+
+    def _end_withdrawal(self) -> None:
         self.is_withdrawing = False
-        batches = list(self._batches)
-        self._batches.clear()
-        if any(batch.is_fatal for batch in batches):
+        self._in_batches.clear()
+        self._broke = ""
+        if self._is_fatal:
+            self._is_fatal = False
             _log.warning("Kafka's client gave up for good; a new one takes its place.")
             self._producer = Producer(dict(self._config))
-        self._on_returned(batches)
-
-
-def _sound(headers: Headers) -> list[tuple[str, str | bytes | None]]:
-    """Headers whose names are text; raises ValueError.
-
-    A lone surrogate in a name ends the process in confluent-kafka 2.16 (segmentation fault in ``produce``), and a NUL
-    cuts the name short.
-    """
-    for name, _ in headers:
-        if b"\0" in name.encode():
-            raise ValueError("a header's name holds a NUL")
-    return list(headers)

@@ -62,12 +62,15 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 
 
 def _address(text: str) -> str | None:
-    """As it is written by everybody, without a port; None for what is no address."""
+    """As it is written by everybody, without a port; None for what is no address.
+
+    Without a scope, too, which may be any text at all: ``fe80::1%eth0 status=200`` counts as an address.
+    """
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ip_address(text))
+        return str(ip_address(text.partition("%")[0]))
     except ValueError:
         return None

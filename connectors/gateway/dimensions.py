@@ -34,6 +34,11 @@ of its allowance."""
 MOST_LABELS: Final = 50_000
 """Units, sources and firmware versions, of each of them and each organisation. One that is forgotten costs again."""
 
+SHARE: Final = 10
+"""One device may use a tenth of its organisation's allowance in a day (a hundred in any case), so that one that makes
+names up does not keep the others from what is really new."""
+LEAST_SHARE: Final = 100
+
 LONGEST_VALUE: Final = 200
 """Longer ones are remembered by their digest, so that the number of values bounds their bytes."""
 
@@ -47,7 +52,7 @@ _log = logging.getLogger(__name__)
 class _Organisation:
     """The labels that it has sent before, by dimension, and what it has used of its allowance."""
 
-    __slots__ = ("day", "fw_vers", "sources", "units", "used")
+    __slots__ = ("by_device", "day", "fw_vers", "sources", "units", "used")
 
     def __init__(self) -> None:
         self.units: RecentlyUsed[str, bool] = RecentlyUsed(MOST_LABELS)
@@ -55,19 +60,30 @@ class _Organisation:
         self.fw_vers: RecentlyUsed[str, bool] = RecentlyUsed(MOST_LABELS)
         self.day = 0
         self.used = 0
+        self.by_device: dict[str, int] = {}
 
     def labels(self, dimension: str) -> RecentlyUsed[str, bool]:
         """Those of unit, source or fw_ver."""
         return {"unit": self.units, "source": self.sources, "fw_ver": self.fw_vers}[dimension]
 
     def used_on(self, day: int) -> int:
-        """What it has used on ``day``; a clock that is set back renews nothing."""
-        return self.used if day <= self.day else 0
+        """What it has used on ``day``. A clock that is set back by a day renews nothing; one that was far ahead and is
+        right again does not close the door until then."""
+        return self.used if day <= self.day <= day + 1 else 0
 
-    def pay(self, day: int) -> None:
-        """One more."""
-        self.used = self.used_on(day) + 1
+    def used_by(self, device: str, day: int) -> int:
+        """The same of one device."""
+        return self.by_device.get(device, 0) if self.used_on(day) else 0
+
+    def pay(self, day: int, device: str) -> None:
+        """One more, of one device if it is known which."""
+        if not self.used_on(day):
+            self.used, self.day = 0, day
+            self.by_device = {}
+        self.used += 1
         self.day = max(day, self.day)
+        if device:
+            self.by_device[device] = self.by_device.get(device, 0) + 1
 
 
 class Dimensions:
@@ -131,10 +147,16 @@ class Dimensions:
             value = SeenValue(today, organisation.slug, dimension, _short(text or ""), of)
             if text and not self._knows(value):
                 new.append(value)
-        if seen.used_on(today) + len(new) > organisation.new_values_a_day and new:
-            return _refusal(organisation, new[0], self._clock())
+        if not new:
+            return None
+        allowed = organisation.new_values_a_day
+        share = max(LEAST_SHARE, allowed // SHARE)
+        if seen.used_on(today) + len(new) > allowed:
+            return _refusal(f"organisation {organisation.slug}", allowed, new[0], self._clock())
+        if seen.used_by(device.id, today) + len(new) > share:
+            return _refusal(f"device {device.id}", share, new[0], self._clock())
         for value in new:
-            self._remember(value)
+            self._remember(value, device.id)
         self._unsaved.extend(new)
         return None
 
@@ -146,13 +168,13 @@ class Dimensions:
             return self._sensors.get((value.device, value.value)) is not None
         return self._of(value.organisation).labels(value.dimension).get(value.value) is not None
 
-    def _remember(self, value: SeenValue) -> None:
+    def _remember(self, value: SeenValue, device: str = "") -> None:
         organisation = self._of(value.organisation)
         if value.dimension == "sensor":
             self._sensors.put((value.device, value.value), True)
         else:
             organisation.labels(value.dimension).put(value.value, True)
-        organisation.pay(value.day)
+        organisation.pay(value.day, device or value.device)
 
     async def _save_for_ever(self) -> None:
         while True:
@@ -177,15 +199,14 @@ def _short(value: str) -> str:
     return f"blake2b:{blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
-def _refusal(organisation: Organisation, value: SeenValue, now: float) -> GatewayError:
+def _refusal(whose: str, allowed: int, value: SeenValue, now: float) -> GatewayError:
     renews = datetime.fromtimestamp((value.day + 1) * DAY_SECONDS, UTC)
     shown = value.value[:SHOWN_CHARACTERS]
     where = f" of device {value.device}" if value.device else ""
-    allowed = organisation.new_values_a_day
     return GatewayError(
         NEW_DIMENSIONS,
-        f"The {value.dimension} {shown!r}{where} is new, and organisation {organisation.slug} has used up its"
-        f" {allowed:,} new values of this day; new ones are taken again from {renews:%Y-%m-%d %H:%M} UTC on.",
+        f"The {value.dimension} {shown!r}{where} is new, and {whose} has used up its {allowed:,} new values of this"
+        f" day; new ones are taken again from {renews:%Y-%m-%d %H:%M} UTC on.",
         retry_after=max(1.0, ceil((value.day + 1) * DAY_SECONDS - now)),
         extra={
             "dimension": value.dimension,

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 CAUTIOUS: Final = Rates(1_000.0, 1_000_000.0, 1_000.0)
 """What holds where somebody meant to give a limit and it cannot be read: a limit that a usual fleet lives with."""
 
+BACKLOG_TIMES: Final = 10.0
+"""How many times its rate a sender may catch up with where nothing else was said: an hour away in six minutes."""
+
 LONGEST_BURST_SECONDS: Final = 3_600.0
 _RATES: Final = ("records_per_second", "bytes_per_second", "backlog_records_per_second")
 POLICIES: Final[Mapping[str, Policy]] = {each: each for each in get_args(Policy)}
@@ -57,6 +60,8 @@ def rates_from(name: str, quotas: object, unread: Rates, absent: Rates) -> Rates
         _tell(name, "quotas", "a careful limit holds")
         return unread
     values = {each: _rate(name, each, quotas, unread, absent) for each in _RATES}
+    if values["backlog_records_per_second"] == math.inf:
+        values["backlog_records_per_second"] = BACKLOG_TIMES * values["records_per_second"]
     burst = quotas.get("burst_seconds")
     seconds = absent.burst_seconds if burst is None else _number(burst)
     if not seconds:

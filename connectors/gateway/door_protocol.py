@@ -21,6 +21,7 @@ from connectors.gateway.errors import GatewayError
 from connectors.gateway.joined_writes import JoinedWrites
 from connectors.gateway.metrics import CONNECTIONS_REFUSED
 from connectors.gateway.turned_away import response_bytes, too_many
+from connectors.gateway.upgrades import Parser
 from weir.settings import GatewaySettings
 
 IDLE_SECONDS: Final = 75
@@ -40,6 +41,8 @@ CUT_AT_ONCE: Final = 20
 """Connections that are cut, 30 µs each, before others get their turn."""
 MOST_WAITING: Final = 100
 """Requests that may wait for the answer to one before them; uvicorn would take in 10,000 for each that it answers."""
+MOST_CHUNKS: Final = 5_000
+"""Chunks of a body in one piece of at most 256 KB: 40,000 of a byte each would hold up everybody for 150 ms."""
 MOST_URL_BYTES: Final = 8_000
 """What RFC 9110 asks every server to take; a route of ours needs a few hundred."""
 
@@ -85,6 +88,8 @@ class DoorProtocol(HttpToolsProtocol):
     """Requests that began in the piece that is being parsed."""
     _piece = 0
     """Its bytes."""
+    _chunks = 0
+    """Pieces of bodies in it."""
     _unended = 0
     """Bytes that came for headers, a trailer or a chunk's size, before the last piece, and have not come to an end."""
     _thrown_away = 0
@@ -96,6 +101,7 @@ class DoorProtocol(HttpToolsProtocol):
         """Take it, or tell it to come back, or, far beyond the limit, cut it."""
         super().connection_made(transport)
         self.transport = cast(asyncio.Transport, JoinedWrites(transport, self.loop))
+        self.parser = Parser(self)  # type: ignore[assignment]
         self.deadline = self.loop.time() + self.limits.header_seconds
         surplus = len(self.connections) - self.limits.connections
         if surplus > 0:
@@ -112,7 +118,7 @@ class DoorProtocol(HttpToolsProtocol):
         if self._is_refused:
             self._throw_away(len(data))
             return
-        before, self._begun, self._piece = self.place, 0, len(data)
+        before, self._begun, self._piece, self._chunks = self.place, 0, len(data), 0
         super().data_received(data)
         if self._is_refused:
             return
@@ -156,6 +162,7 @@ class DoorProtocol(HttpToolsProtocol):
             self._refuse(_headers_too_large(self.limits))
         if len(self.pipeline) >= MOST_WAITING:
             self._refuse(GatewayError(errors.BAD_REQUEST, "Too many requests were sent without waiting for answers."))
+        self._refuse_unclear()
         self.place, self._unended = Place.BODY, 0
         self.deadline = inf if not self._stopping else self.loop.time() + STOPPING_SECONDS
         super().on_headers_complete()
@@ -163,6 +170,9 @@ class DoorProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         self._unended = -self._piece  # whatever was open has come to its end within this piece
+        self._chunks += 1
+        if self._chunks > MOST_CHUNKS:
+            self._refuse(GatewayError(errors.BAD_REQUEST, "The chunks of the body are too small; send larger ones."))
         if self.cycle.response_complete:
             self._throw_away(len(body))
         super().on_body(body)
@@ -174,6 +184,12 @@ class DoorProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self.deadline = self.loop.time() + IDLE_SECONDS
 
+    def body_goes_on(self) -> None:
+        """The request only seemed to be complete, because it offered another protocol."""
+        self.cycle.more_body = True
+        self.cycle.message_event.clear()
+        self.place = Place.BODY
+
     def on_response_complete(self) -> None:
         """The answer was handed over; what is still to come of the request has only so long."""
         super().on_response_complete()
@@ -182,6 +198,17 @@ class DoorProtocol(HttpToolsProtocol):
         self._thrown_away = 0
         seconds = (IDLE_SECONDS, self.limits.header_seconds, LINGER_SECONDS)[self.place]
         self.deadline = self.loop.time() + seconds
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; what it has sent whole is answered, and then the connection ends.
+
+        TLS cannot be half closed.
+        """
+        if self._is_refused or self.scheme == "https" or not self._is_answering or self.place is Place.BODY:
+            self.transport.close()  # with what is held back of the last answer
+            return False
+        self.cycle.keep_alive = False
+        return True
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -234,6 +261,20 @@ class DoorProtocol(HttpToolsProtocol):
         else:
             again = "The gateway is being restarted; send the request again."
             self._refuse_and_close(GatewayError(errors.KAFKA_RETRIABLE, again, reason="stopping", retry_after=1.0))
+
+    def _refuse_unclear(self) -> None:
+        """Refuse what RFC 9112 does: another version, a host that is missing or given twice, and codings of bodies."""
+        names = [name for name, _ in self.headers]
+        version, hosts = self.parser.get_http_version(), names.count(b"host")
+        if version not in ("1.1", "1.0"):
+            self._refuse(GatewayError(errors.BAD_REQUEST, "This is no HTTP/1.1 request."))
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._refuse(GatewayError(errors.BAD_REQUEST, "A request has one Host header."))
+        if b"transfer-encoding" in names:
+            codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+            if codings != [b"chunked"]:
+                said = "Transfer-Encoding may be chunked; that a body is compressed, Content-Encoding says."
+                self._refuse(GatewayError(errors.BAD_REQUEST, said))
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

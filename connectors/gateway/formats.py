@@ -16,17 +16,17 @@ and Protobuf are not offered.
 from __future__ import annotations
 
 import binascii
-import json
 from typing import Any, Final, Literal
 
 import msgspec
 
-from connectors.gateway.avro_json import misfit
+from connectors.gateway.avro_misfit import Misfit
 from connectors.gateway.errors import KEY_SCHEMA_MISSING, VALUE_SCHEMA_MISSING, GatewayError
-from connectors.gateway.schemas import RegisteredSchema
+from connectors.gateway.schema_text import RegisteredSchema
 
 Form = Literal["binary", "json", "string", "avro"]
 
+_ENCODE: Final = msgspec.json.Encoder().encode
 _KEY_SCHEMA_MISSING: Final = "Request includes keys but does not include key schema"
 _VALUE_SCHEMA_MISSING: Final = "Request includes values but does not include value schema"
 
@@ -35,7 +35,8 @@ def serialise(form: Form, data: object, schema: RegisteredSchema | None = None, 
     """Bytes of one key or value; None for a null. ``data`` is a Python value of JSON, or its text as ``msgspec.Raw``.
 
     A ``Raw`` keeps numbers as they came, of any length; it must be known to be JSON. Raises :class:`GatewayError`:
-    42203 for data that does not fit, 42201 or 42202 for Avro without a schema.
+    42203 for data that does not fit, 42201 or 42202 for Avro without a schema. It may be called in any thread, and
+    should be where there is much: 4 MB take 20 ms.
     """
     if form == "json":
         return _json(data)
@@ -48,29 +49,32 @@ def serialise(form: Form, data: object, schema: RegisteredSchema | None = None, 
 
 
 def _json(data: object) -> bytes | None:
+    if data is None:
+        return None
     if isinstance(data, msgspec.Raw):
         text = bytes(data)
-        return None if text.strip() == b"null" else msgspec.json.format(text, indent=-1)
-    return None if data is None else json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        return None if text[:1] in b" \t\r\nn" and text.strip() == b"null" else msgspec.json.format(text, indent=-1)
+    return _ENCODE(data)
 
 
 def _binary(value: Any) -> bytes:
     if isinstance(value, str):
         try:
             # as Confluent's decoder: the padding may be left out
-            return binascii.a2b_base64(value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4), strict_mode=True)
+            bare = value.rstrip("=")
+            return binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
         except ValueError:
             pass
-    raise misfit("", value, "a string in base64")
+    raise Misfit("must be a string in base64", value).refusal()
 
 
 def _string(value: Any) -> bytes:
     if not isinstance(value, str):
-        raise misfit("", value, "a string")
+        raise Misfit("must be a string", value).refusal()
     try:
         return value.encode()
     except UnicodeEncodeError:
-        raise misfit("", value, "a string of whole characters") from None
+        raise Misfit("must be a string of whole characters", value).refusal() from None
 
 
 def _avro(value: Any, schema: RegisteredSchema | None, is_key: bool) -> bytes | None:
@@ -80,6 +84,5 @@ def _avro(value: Any, schema: RegisteredSchema | None, is_key: bool) -> bytes | 
         if is_key:
             raise GatewayError(KEY_SCHEMA_MISSING, _KEY_SCHEMA_MISSING)
         raise GatewayError(VALUE_SCHEMA_MISSING, _VALUE_SCHEMA_MISSING)
-    framed = bytearray(b"\0" + schema.id.to_bytes(4, "big"))
-    schema.write(value, framed, "")
-    return None if value is None else bytes(framed)
+    framed = schema.encode(value, schema.frame)
+    return None if value is None else framed

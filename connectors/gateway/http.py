@@ -16,6 +16,7 @@ from connectors.gateway.records import Caller
 
 JSON: Final = "application/json"
 V2: Final = "application/vnd.kafka.v2+json"
+RETRY_AFTER: Final = b"retry-after"
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 encode_json: Final = msgspec.json.Encoder().encode
@@ -41,6 +42,11 @@ class StreamReply(NamedTuple):
 def json_reply(status: int, content: object, media_type: str = JSON, headers: RawHeaders = ()) -> Reply:
     """``content`` as JSON; msgspec structs, dictionaries and lists."""
     return Reply(status, encode_json(content), media_type, headers)
+
+
+def wait_header(seconds: float) -> tuple[bytes, bytes]:
+    """``Retry-After`` in whole seconds, rounded up: earlier is too early."""
+    return RETRY_AFTER, str(max(1, -int(-seconds // 1))).encode()
 
 
 @dataclass(slots=True)

@@ -1,11 +1,13 @@
 """What a request brings, past everything that may keep it out: whose device it is, what it measures, sampling, quotas.
 
-The order of what is asked of a reading, the first refusal holds: form and times, device and key, new dimensions,
-sampling, quotas, Kafka. A reading that is sampled out costs no quota of records.
+The order of what is asked of a reading, the first refusal holds: device, form and times, key, sampling, quotas, new
+dimensions, Kafka. A reading that is sampled out costs no quota of records, one over a quota nothing of the allowance of
+new dimensions.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -16,6 +18,9 @@ from connectors.gateway.errors import CONVERSION_FAILED, FORBIDDEN, PARTITION_NO
 from connectors.gateway.limits import NO_LIMIT, Device, Organisation, Sampling
 from connectors.gateway.reading import SHORT_BYTES, Reading, Span, long_text, refusal
 from connectors.gateway.records import SAMPLED_OUT, Caller, Headers, Outgoing, Written
+
+SLICE: Final = 500
+"""Records that are judged or handed over at once; then whoever else waits has a turn (3 ms)."""
 
 Outcome = Written | GatewayError
 
@@ -68,7 +73,14 @@ class Sampler(Protocol):
     """Which readings are worth storing."""
 
     def keeps(
-        self, sampling: Sampling, device_id: str, sensor: str, ts: int, value: float | None, text: str | None
+        self,
+        sampling: Sampling,
+        device_id: str,
+        sensor: str,
+        ts: int,
+        value: float | None,
+        text: str | None,
+        marks: tuple[object, ...],
     ) -> bool:
         """Whether to store it."""
 
@@ -154,16 +166,21 @@ class Intake:
     async def readings(self, caller: Caller, entries: Sequence[Entry], body_bytes: int) -> list[Outcome]:
         """Outcomes of readings, one an entry and in order; an entry that is an error already stays it.
 
-        Raises :class:`GatewayError` 503 when the devices have to be looked up and Postgres is away.
+        Readings of devices that have to be looked up while Postgres is away are refused with 503, the others go on.
         """
         organisation = self._rules.fleet.organisation(caller.organisation)
         senders = await self._senders(caller, organisation, entries)
         outcomes: list[Outcome | None] = [None] * len(entries)
-        records = self._judge(organisation, entries, senders, outcomes)
+        records: list[Outgoing | None] = [None] * len(entries)
+        for begin in range(0, len(entries), SLICE):
+            self._judge(range(begin, min(begin + SLICE, len(entries))), entries, senders, records, outcomes)
+            if begin + SLICE < len(entries):
+                await asyncio.sleep(0)
         self._meter(organisation, entries, senders, records, outcomes, body_bytes)
+        self._admit_new(organisation, entries, senders, records, outcomes)
         places = [place for place, record in enumerate(records) if record is not None]
         if places:
-            written = await self._log.send([record for record in records if record is not None])
+            written = await self._sent([record for record in records if record is not None])
             for place, outcome in zip(places, written, strict=True):
                 outcomes[place] = outcome
                 if isinstance(outcome, GatewayError):
@@ -178,11 +195,21 @@ class Intake:
         size = sum(len(record.value or b"") + len(record.key or b"") for record in good)
         over = self._rules.quotas.admit(organisation, {device: (len(good), 0, size)}, body_bytes) if good else {}
         error = over if isinstance(over, GatewayError) else over.get(device.id)
-        written = iter(await self._log.send(good) if good and error is None else [])
+        written = iter(await self._sent(good) if good and error is None else [])
         outcomes: list[Outcome | None] = [
             entry if isinstance(entry, GatewayError) else error or next(written) for entry in entries
         ]
         return self._counted(caller.organisation, outcomes)
+
+    async def _sent(self, records: Sequence[Outgoing]) -> list[Outcome]:
+        """Hand many over in parts, in their order."""
+        if len(records) <= SLICE:
+            return await self._log.send(records)
+        parts = []
+        for begin in range(0, len(records), SLICE):
+            parts.append(asyncio.ensure_future(self._log.send(records[begin : begin + SLICE])))
+            await asyncio.sleep(0)
+        return [outcome for part in parts for outcome in await part]
 
     async def _senders(
         self, caller: Caller, organisation: Organisation, entries: Sequence[Entry]
@@ -195,32 +222,43 @@ class Intake:
                 continue
             device_id = entry.device_id if type(entry) is Reading else entry.reading.device_id  # type: ignore[union-attr]
             if device_id not in senders and device_id not in unknown:
+                if caller.device is not None and device_id != caller.device:
+                    senders[device_id] = _Sender(Device(device_id, ""), _foreign(device_id), None)
+                    continue
                 device = fleet.device(device_id)
                 if device is None:
                     unknown.add(device_id)
                 else:
                     senders[device_id] = _sender(caller, organisation, device)
         if unknown:
-            await fleet.look_up(unknown)
+            away: GatewayError | None = None
+            try:
+                await fleet.look_up(unknown)
+            except GatewayError as error:  # those that are known go on
+                away = error
             for device_id in unknown:
-                device = fleet.device(device_id) or Device(device_id, "")
-                senders[device_id] = _sender(caller, organisation, device)
+                device = fleet.device(device_id)
+                if device is None:
+                    senders[device_id] = _Sender(Device(device_id, ""), away or _foreign(device_id), None)
+                else:
+                    senders[device_id] = _sender(caller, organisation, device)
         return senders
 
     def _judge(
         self,
-        organisation: Organisation,
+        places: range,
         entries: Sequence[Entry],
         senders: dict[str, _Sender],
+        records: list[Outgoing | None],
         outcomes: list[Outcome | None],
-    ) -> list[Outgoing | None]:
-        """The record of each entry that is to be written; ``outcomes`` takes what became of the others."""
+    ) -> None:
+        """Fill in the records that are to be written; ``outcomes`` takes what became of the others."""
         topic, encode = self._readings.topic, self._readings.encode
         oldest, newest = self._readings.span.now()
         backlog = newest - self._readings.span.skew_ms - self._readings.backlog_ms
-        new_dimension, keeps = self._rules.dimensions.refusal, self._rules.sampler.keeps
-        records: list[Outgoing | None] = [None] * len(entries)
-        for place, entry in enumerate(entries):
+        keeps = self._rules.sampler.keeps
+        for place in places:
+            entry = entries[place]
             beside: ReadingEntry | None = None
             if type(entry) is Reading:
                 reading = entry
@@ -231,14 +269,16 @@ class Intake:
                 continue
             sender = senders[reading.device_id]
             error = sender.error or refusal(reading, oldest, newest) or (beside and self._misplaced(beside, sender.key))
-            if error is None:
-                error = new_dimension(
-                    organisation, sender.device, reading.sensor, reading.unit, reading.source, reading.fw_ver
-                )
             if error is not None:
                 outcomes[place] = error
             elif sender.sampling is not None and not keeps(
-                sender.sampling, reading.device_id, reading.sensor, reading.ts, reading.value, reading.str_value
+                sender.sampling,
+                reading.device_id,
+                reading.sensor,
+                reading.ts,
+                reading.value,
+                reading.str_value,
+                (reading.status_code, reading.unit, reading.quality),
             ):
                 outcomes[place] = SAMPLED_OUT
             else:
@@ -254,7 +294,6 @@ class Intake:
                     sender.backlog += 1
                 else:
                     sender.live += 1
-        return records
 
     def _meter(
         self,
@@ -277,6 +316,26 @@ class Intake:
             for place in sender.places if error is not None else ():
                 outcomes[place], records[place] = error, None
                 self._forget(entries[place])
+
+    def _admit_new(
+        self,
+        organisation: Organisation,
+        entries: Sequence[Entry],
+        senders: dict[str, _Sender],
+        records: list[Outgoing | None],
+        outcomes: list[Outcome | None],
+    ) -> None:
+        """Take records out that bring too much that is new; what a quota refused has cost nothing of that."""
+        refusal_of = self._rules.dimensions.refusal
+        for place, entry in enumerate(entries):
+            if records[place] is None or isinstance(entry, GatewayError):
+                continue
+            reading = entry if type(entry) is Reading else entry.reading  # type: ignore[union-attr]
+            device = senders[reading.device_id].device
+            error = refusal_of(organisation, device, reading.sensor, reading.unit, reading.source, reading.fw_ver)
+            if error is not None:
+                outcomes[place], records[place] = error, None
+                self._forget(entry)
 
     def _misplaced(self, entry: ReadingEntry, device_key: bytes) -> GatewayError | None:
         """A device's readings lie in one partition, which its id chooses: windows and order depend on it."""
@@ -325,6 +384,10 @@ def _sender(caller: Caller, organisation: Organisation, device: Device) -> _Send
         allowed = device.organisation == caller.organisation
     else:
         allowed = bool(prefix) and device.id.startswith(prefix or "")
-    error = None if allowed else GatewayError(FORBIDDEN, NOT_YOURS.format(device.id), reason="foreign_device")
+    error = None if allowed else _foreign(device.id)
     sampling = device.sampling or organisation.sampling
     return _Sender(device, error, sampling if sampling is not None and sampling.policy != "all" else None)
+
+
+def _foreign(device_id: str) -> GatewayError:
+    return GatewayError(FORBIDDEN, NOT_YOURS.format(device_id), reason="foreign_device")

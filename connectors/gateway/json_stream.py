@@ -68,6 +68,11 @@ class JsonStream:
         return texts, self._too_large(0)
 
     @property
+    def held_bytes(self) -> int:
+        """What has come of the object that is not complete."""
+        return len(self._data)
+
+    @property
     def is_amid_object(self) -> bool:
         """Whether an object has begun that is not complete."""
         return self._depth > 0

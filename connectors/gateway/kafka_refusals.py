@@ -22,6 +22,7 @@ FINAL: Final = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: (errors.KAFKA_ERROR, "The gateway may not write to this cluster."),
     KafkaError.INVALID_MSG: (errors.KAFKA_ERROR, "Kafka refused the record as invalid."),
     KafkaError.INVALID_RECORD: (errors.KAFKA_ERROR, "Kafka refused the record as invalid for this topic."),
+    KafkaError._INVALID_DIFFERENT_RECORD: (errors.KAFKA_ERROR, "Kafka refused the record as invalid for this topic."),
     KafkaError.INVALID_TIMESTAMP: (errors.KAFKA_ERROR, "Kafka refused the record's timestamp."),
     KafkaError.INVALID_REQUIRED_ACKS: (errors.KAFKA_ERROR, "Kafka refused how records are acknowledged."),
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: (errors.KAFKA_ERROR, "This topic's message format is too old."),
@@ -30,6 +31,21 @@ FINAL: Final = {
     KafkaError._BAD_MSG: (errors.KAFKA_ERROR, "Kafka's client refused the record."),
 }
 """Answers after which a record is not stored for certain, and trying again would not help."""
+
+OF_A_BATCH: Final = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_RECORD,
+        KafkaError._INVALID_DIFFERENT_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._BAD_MSG,
+    }
+)
+"""Those that Kafka gives to every record of a batch because of one: final only for a record that was sent alone."""
 
 
 def refusal_of(error: KafkaError) -> GatewayError | None:

@@ -85,7 +85,7 @@ class Replay:
             outcomes = await self._line.resend(chunk.records)
             if any(map(_is_open, outcomes)):
                 return False
-            await self._spool.replayed(chunk, _refused(chunk, outcomes))
+            await self._put_down(chunk, _refused(chunk, outcomes))
         except Exception:  # who waits behind the spool must get an answer, and replay must go on
             _log.exception("The spool cannot be replayed for now.")
             self._line.cannot_replay()
@@ -93,6 +93,18 @@ class Replay:
         self.replayed_records += len(chunk.records)
         self._line.replayed(len(chunk.records))
         return True
+
+    async def _put_down(self, chunk: Chunk, refused: list[tuple[Outgoing, GatewayError]]) -> None:
+        """Be done with a chunk that Kafka has; a disk that takes no note of it is asked again, not Kafka."""
+        while True:
+            try:
+                await self._spool.replayed(chunk, refused)
+            except OSError as error:
+                _log.error("That records of the spool are in Kafka cannot be noted: %s; it is tried again.", error)
+                self._line.cannot_replay()
+                await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+            else:
+                return
 
     async def _rest(self) -> bool:
         if self._spool.drained():

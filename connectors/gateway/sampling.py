@@ -20,8 +20,10 @@ MOST_SERIES: Final = 1_000_000
 FUTURE_MS: Final = 300_000
 """A clock that was once far ahead must not make every later reading of the series an old one."""
 
-Kept = tuple[int, float | None, str | None]
-"""``ts`` in ms, number and text of the reading that was kept last."""
+Marks = tuple[object, ...]
+
+Kept = tuple[int, float | None, str | None, Marks]
+"""``ts`` in ms, number, text and marks of the reading that was kept last."""
 
 
 class Sampler:
@@ -33,9 +35,19 @@ class Sampler:
         self._kept: RecentlyUsed[tuple[str, str], Kept] = RecentlyUsed(most_series)
 
     def keeps(
-        self, sampling: Sampling, device_id: str, sensor: str, ts: int, value: float | None, text: str | None
+        self,
+        sampling: Sampling,
+        device_id: str,
+        sensor: str,
+        ts: int,
+        value: float | None,
+        text: str | None,
+        marks: Marks = (),
     ) -> bool:
-        """Whether this reading (``ts`` in ms) is to be stored; if so, it is what the next ones are judged by."""
+        """Whether this reading (``ts`` in ms) is to be stored; if so, it is what the next ones are judged by.
+
+        ``marks`` are what else is said of the value: one with other marks (another status, unit, quality) is kept.
+        """
         if sampling.policy == "all" or (value is None and text is None):
             return True
         series = device_id, sensor
@@ -43,10 +55,10 @@ class Sampler:
         if last is not None:
             if ts < last[0]:
                 return True
-            if ts > last[0] and not _is_worth(sampling, last, ts, value, text):
+            if ts > last[0] and marks == last[3] and not _is_worth(sampling, last, ts, value, text):
                 return False
         if ts <= self._clock() * 1_000.0 + FUTURE_MS:
-            self._kept.put(series, (ts, value, text))
+            self._kept.put(series, (ts, value, text, marks))
         return True
 
     def forget(self, device_id: str, sensor: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import error as StructError
@@ -16,12 +16,19 @@ from connectors.gateway.errors import GatewayError
 from connectors.gateway.kafka_refusals import malformed
 from connectors.gateway.records import Outgoing
 from connectors.gateway.spool_files import SEGMENT_BYTES, Chunk, SpoolFiles
-from connectors.gateway.spool_layout import Key, encode
+from connectors.gateway.spool_layout import encode
+from connectors.gateway.waiting_keys import WaitingKeys
 
 Answer = TypeVar("Answer")
 
 GROUP_BYTES: Final = SEGMENT_BYTES // 4
 """Written and synced together at the most; one request's records are never divided."""
+
+MOST_UNWRITTEN: Final = 16 * GROUP_BYTES
+"""Bytes that may wait in memory for a disk that is slow, or hangs: three seconds of what one core takes in."""
+
+SLICE_RECORDS: Final = 1_000
+"""Whose senders are told at a time, before others may use the event loop again."""
 
 DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -32,8 +39,7 @@ class Waiting(NamedTuple):
     """Records of one call that are to be written; ``done`` gets None or the reason why they were not."""
 
     data: bytes
-    keys: list[Key]
-    records: int
+    records: Sequence[Outgoing]
     done: Callable[[GatewayError | None], None]
 
 
@@ -47,8 +53,8 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, "spool")
         self._waiting: list[Waiting] = []
         self._commits: asyncio.Task[None] | None = None
-        self._keys: dict[Key, int] = {}
-        self._appended = self._seen = 0
+        self._keys = WaitingKeys()
+        self._appended = self._seen = self._unwritten = 0
         self.records = 0
         self.bytes = 0
         self.failed_writes = 0
@@ -66,18 +72,22 @@ class Spool:
     async def open(self) -> None:
         """Take the folder and count what waits there; raises :class:`~weir.errors.ConfigError`."""
         found = await self._in_thread(self._files.open)
-        self.records, self.bytes, self._keys = found.records, found.bytes, dict(found.keys)
+        self.records, self.bytes, self._keys = found.records, found.bytes, found.keys
 
     async def close(self) -> None:
         """Write what still waits, and let go of the folder."""
-        if self._commits is not None:
-            await self._commits
+        await self.written()
         await self._in_thread(self._files.close)
         self._thread.shutdown(wait=False)
 
+    async def written(self) -> None:
+        """Wait until all that was appended is on disk or refused."""
+        if self._commits is not None:
+            await self._commits
+
     def holds(self, topic: str, key: bytes | None) -> bool:
-        """Whether records of that key wait here, so that another must go behind them."""
-        return key is not None and (topic, key) in self._keys
+        """Whether records of that key may wait here, so that another must go behind them."""
+        return self._keys.holds(topic, key)
 
     def append(self, records: Sequence[Outgoing], done: Callable[[GatewayError | None], None]) -> None:
         """Write these behind all others; ``done`` is called once they are on disk, or at once when there is no room.
@@ -93,10 +103,13 @@ class Spool:
         if self.bytes + len(data) > self._most_bytes:
             done(full())
             return
-        keys = [(record.topic, record.key) for record in records if record.key is not None]
-        waiting = Waiting(data, keys, len(records), done)
+        if self._unwritten and self._unwritten + len(data) > MOST_UNWRITTEN:
+            done(unwritable())
+            return
+        waiting = Waiting(data, records, done)
         self._count(waiting)
         self._waiting.append(waiting)
+        self._unwritten += len(data)
         self._appended += 1
         if self._commits is None:
             self._commits = asyncio.get_running_loop().create_task(self._commit())
@@ -115,7 +128,7 @@ class Spool:
         await self._in_thread(self._files.advance, chunk.end)
         self.records -= len(chunk.records)
         self.bytes -= chunk.bytes
-        self._forget((record.topic, record.key) for record in chunk.records if record.key is not None)
+        self._keys.remove_all(chunk.records)
 
     def drained(self) -> bool:
         """Whether nothing waits, asked after an empty :meth:`read`; then no key waits either."""
@@ -128,12 +141,22 @@ class Spool:
     async def _commit(self) -> None:
         while self._waiting:
             group = self._next_group()
-            refusal = await self._write(b"".join(each.data for each in group))
-            for each in group:
-                if refusal is not None:
-                    self._uncount(each)
-                each.done(refusal)
+            data = b"".join(each.data for each in group)
+            refusal = await self._write(data)
+            self._unwritten -= len(data)
+            await self._tell(group, refusal)
         self._commits = None
+
+    async def _tell(self, group: Sequence[Waiting], refusal: GatewayError | None) -> None:
+        told = 0
+        for each in group:
+            if refusal is not None:
+                self._uncount(each)
+            each.done(refusal)
+            told += len(each.records)
+            if told >= SLICE_RECORDS:
+                told = 0
+                await asyncio.sleep(0)
 
     def _next_group(self) -> list[Waiting]:
         size, count = 0, 0
@@ -160,23 +183,14 @@ class Spool:
         return None
 
     def _count(self, waiting: Waiting) -> None:
-        self.records += waiting.records
+        self.records += len(waiting.records)
         self.bytes += len(waiting.data)
-        for key in waiting.keys:
-            self._keys[key] = self._keys.get(key, 0) + 1
+        self._keys.add_all(waiting.records)
 
     def _uncount(self, waiting: Waiting) -> None:
-        self.records -= waiting.records
+        self.records -= len(waiting.records)
         self.bytes -= len(waiting.data)
-        self._forget(waiting.keys)
-
-    def _forget(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            left = self._keys.get(key, 0) - 1
-            if left > 0:
-                self._keys[key] = left
-            else:
-                self._keys.pop(key, None)
+        self._keys.remove_all(waiting.records)
 
     async def _in_thread(self, work: Callable[..., Answer], *arguments: object) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)

@@ -16,7 +16,6 @@ import fcntl
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +23,9 @@ from typing import Final, NamedTuple
 
 from connectors.gateway.errors import GatewayError
 from connectors.gateway.records import Outgoing
-from connectors.gateway.spool_layout import BEGINNING, MAGIC, VERSION, Key, Tally, end_of, read, tally
+from connectors.gateway.spool_layout import BEGINNING, MAGIC, VERSION, Tally, end_of, read, tally
 from connectors.gateway.spool_position import Position, read_position, sync_folder, write_position
+from connectors.gateway.waiting_keys import WaitingKeys
 from weir.errors import ConfigError
 
 SEGMENT_BYTES: Final = 16_777_216
@@ -48,11 +48,11 @@ class Chunk(NamedTuple):
 
 @dataclass
 class Found:
-    """What lay in the spool when it was opened: records that wait, and how many of each key."""
+    """What lay in the spool when it was opened: records that wait, and their keys."""
 
     records: int = 0
     bytes: int = 0
-    keys: Counter[Key] = field(default_factory=Counter)
+    keys: WaitingKeys = field(default_factory=WaitingKeys)
 
 
 class SpoolFiles:
@@ -171,10 +171,9 @@ class SpoolFiles:
         begin = _first_record(path, data)
         if begin and number == self._position.segment:
             begin = max(begin, min(self._position.offset, len(data)))
-        counted = tally(data, begin) if begin else Tally(0, 0, {})
+        counted = tally(data, begin, found.keys) if begin else Tally(0, 0)
         found.records += counted.records
         found.bytes += counted.end - begin
-        found.keys.update(counted.keys)
         self._sizes[number] = len(data)
         if counted.end < len(data):
             self._set_aside(Position(number, counted.end))

@@ -10,10 +10,22 @@ import json
 import math
 from typing import Any, Final
 
-from connectors.gateway.errors import BAD_REQUEST, GatewayError
+from connectors.gateway.errors import BAD_REQUEST, TOO_LARGE, GatewayError
+
+VALUES_A_RECORD: Final = 20
+"""A reading has 12 fields, its record two braces."""
 
 SHOWN: Final = 100
 """Characters of a client's own text that an error repeats."""
+
+
+def refuse_crowd(text: bytes, most: int) -> None:
+    """Raise :class:`GatewayError` 413 for a text of more values than anybody means to send: reading it takes seconds.
+
+    Counts what separates values, in texts as well; 2 ms for 4 MB.
+    """
+    if text.count(b",") + text.count(b"{") + text.count(b"[") > most:
+        raise GatewayError(TOO_LARGE, f"The body has more than {most} values; send fewer at once.")
 
 
 class Flaw:

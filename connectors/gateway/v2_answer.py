@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.http import V2, Reply, encode_json
+from connectors.gateway.http import V2, Reply, encode_json, wait_header
 from connectors.gateway.records import SAMPLED_OUT, SPOOLED_OFFSET, Written
-
-RETRY_AFTER: Final = b"retry-after"
 
 
 def produced(outcomes: Sequence[Written | GatewayError], schema_ids: Mapping[str, int | None]) -> Reply:
@@ -25,11 +22,6 @@ def produced(outcomes: Sequence[Written | GatewayError], schema_ids: Mapping[str
     key_id, value_id = (b"null" if each is None else str(each).encode() for each in ids)
     body = b'{"offsets":[%b],"key_schema_id":%b,"value_schema_id":%b}' % (offsets, key_id, value_id)
     return Reply(200, body, V2, _notes(outcomes))
-
-
-def wait_header(seconds: float) -> tuple[bytes, bytes]:
-    """``Retry-After`` in whole seconds, rounded up: earlier is too early."""
-    return RETRY_AFTER, str(max(1, -int(-seconds // 1))).encode()
 
 
 def _offset(place: int, outcome: Written | GatewayError) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from base64 import b64decode
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import msgspec
 from connectors.gateway.errors import (
     CONVERSION_FAILED,
     PARTITION_NOT_FOUND,
+    TOO_LARGE,
     VALUE_SCHEMA_MISSING,
     GatewayError,
 )
@@ -22,6 +24,7 @@ from connectors.gateway.reading import Reading
 from connectors.gateway.reading_format import AvroReading
 from connectors.gateway.records import Outgoing
 from connectors.gateway.schemas import RegisteredSchema
+from connectors.gateway.strict_json import VALUES_A_RECORD, refuse_crowd
 from connectors.gateway.v2_answer import produced
 from connectors.gateway.v2_body import (
     PostedAvroReading,
@@ -45,6 +48,15 @@ FORMATS: Final[Mapping[str, Form]] = {
     "application/vnd.kafka.binary.v2+json": "binary",
 }
 """Content types and what they say of keys and values."""
+
+SLICE: Final = 200
+"""Records that are read one by one before whoever else waits has a turn."""
+
+MOST_WRITTEN: Final = 16_777_216
+"""Bytes of all records of a request as they are written: defaults of a schema may be larger than what was sent."""
+
+INLINE_BYTES: Final = 65_536
+"""Bodies up to here are read record by record at once, 2 ms at most."""
 
 ANSWERS: Final = (V2, "application/vnd.kafka+json", JSON)
 
@@ -105,12 +117,18 @@ class _Produce:
 
     async def _readings_of(self, request: Request, form: Form, partition: int) -> tuple[list[Entry], Ids]:
         quick = {"json": self._quick_json, "avro": self._quick_avro}.get(form)
+        if len(request.body) > INLINE_BYTES:
+            refuse_crowd(request.body, VALUES_A_RECORD * self._most)
         posted = quick.read(request.body) if quick is not None else None
         if posted is None:
-            body = read_slowly(request.body, self._levels)
-            refuse_too_many(len(body.records), self._most)
+            body = await self._read_slowly(request.body)
             ids = await self._schema_ids(body.schemas) if form == "avro" else {}
-            return [await self._slow_entry(each, form, partition) for each in body.records], ids
+            entries: list[Entry] = []
+            for place, each in enumerate(body.records):
+                entries.append(await self._slow_entry(each, form, partition))
+                if place % SLICE == SLICE - 1:
+                    await asyncio.sleep(0)
+            return entries, ids
         refuse_too_many(len(posted.records), self._most)
         ids = {}
         if isinstance(posted, PostedAvroReadings):
@@ -149,16 +167,24 @@ class _Produce:
             schema = registered.parsed
         return self._parts.readings.from_framed(raw, lambda _: schema)
 
+    async def _read_slowly(self, body: bytes) -> SlowBody:
+        """In a thread where it may take long, so that nobody waits for one who sends much that is wrong."""
+        if len(body) < INLINE_BYTES:
+            return read_slowly(body, self._levels, self._most)
+        return await asyncio.to_thread(read_slowly, body, self._levels, self._most)
+
     # -- other topics ----------------------------------------------------------------------------------------------
 
     async def _records_of(
         self, request: Request, form: Form, topic: str, partition: int, partitions: int
     ) -> tuple[list[Outgoing | GatewayError], Ids]:
-        body = read_slowly(request.body, self._levels)
-        refuse_too_many(len(body.records), self._most)
+        body = await self._read_slowly(request.body)
         schemas = await self._own_schemas(form, topic, body)
         written: list[Outgoing | GatewayError] = []
-        for each in body.records:
+        size = 0
+        for number, each in enumerate(body.records):
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             if each.flaw is not None:
                 written.append(each.flaw)
                 continue
@@ -168,6 +194,11 @@ class _Produce:
                 place = each.partition if each.partition >= 0 else partition
                 if place >= partitions:
                     raise GatewayError(PARTITION_NOT_FOUND, "Partition not found.")
+                size += len(key or b"") + len(value or b"")
+                if size > MOST_WRITTEN:
+                    raise GatewayError(
+                        TOO_LARGE, f"The records before it make {MOST_WRITTEN} bytes; send fewer at once."
+                    )
                 written.append(Outgoing(topic, key, value, place))
             except GatewayError as error:
                 written.append(error)
@@ -208,7 +239,7 @@ def _schemas_of(posted: PostedAvroReadings) -> dict[str, Any]:
 def _partition(text: str | None, partitions: int) -> int:
     if text is None:
         return -1
-    if not (text.isascii() and text.isdigit() and len(text) < 11):
+    if not (text.isascii() and text.isdigit() and len(text) < 11 and text == str(int(text))):
         raise GatewayError(PARTITION_NOT_FOUND, "Partition not found.")
     if int(text) >= partitions:
         raise GatewayError(PARTITION_NOT_FOUND, "Partition not found.")

@@ -5,21 +5,25 @@ The batch as a whole is refused for what makes its entries uncertain: identifier
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from connectors.gateway.errors import BAD_REQUEST, INVALID_BATCH, INVALID_PAYLOAD, GatewayError
-from connectors.gateway.http import Reply, Request
+from connectors.gateway.http import Reply, Request, wait_header
 from connectors.gateway.intake import Entry
 from connectors.gateway.records import Outgoing
-from connectors.gateway.strict_json import Flaw, read_json
+from connectors.gateway.strict_json import VALUES_A_RECORD, Flaw, flaw_of, read_json, refuse_crowd
 from connectors.gateway.v3_record import RecordReader
 from connectors.gateway.v3_report import Reports, failed_entry
 
 if TYPE_CHECKING:
     from connectors.gateway.parts import Parts
+
+SLICE: Final = 100
+"""Entries that are read at once."""
 
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{1,80}")
 
@@ -33,9 +37,15 @@ _decode: Final = msgspec.json.Decoder(_Batch).decode
 
 async def written_batch(parts: Parts, request: Request, reader: RecordReader, reports: Reports) -> Reply:
     """Write every good entry, and say what became of each. Raises :class:`GatewayError` for the batch as a whole."""
-    trees, texts = _entries_of(request.body)
-    names = _names_of(trees, parts.settings.gateway.records)
-    group = [await reader.read_entry(text, tree) for text, tree in zip(texts, trees, strict=True)]
+    most = parts.settings.gateway.records
+    refuse_crowd(request.body, VALUES_A_RECORD * most)
+    trees, texts = await asyncio.to_thread(_entries_of, request.body, parts.settings.gateway.json_depth)
+    names = _names_of(trees, most)
+    group = []
+    for place, (text, tree) in enumerate(zip(texts, trees, strict=True)):
+        group.append(await reader.read_entry(text, tree))
+        if place % SLICE == SLICE - 1:
+            await asyncio.sleep(0)  # whoever else waits has a turn
     entries = [each if isinstance(each, GatewayError) else each.entry for each in group]
     caller, size = request.caller, len(request.body)
     if reader.is_readings:
@@ -49,10 +59,13 @@ async def written_batch(parts: Parts, request: Request, reader: RecordReader, re
         else:
             successes.append(reports.of_entry(name, each, outcome))
     request.counts.update(records=len(names), refused=len(failures))
-    return Reply(207, b'{"successes":[%b],"failures":[%b]}' % (b",".join(successes), b",".join(failures)))
+    waits = [each.retry_after for each in outcomes if isinstance(each, GatewayError) and each.retry_after is not None]
+    headers = (wait_header(max(waits)),) if waits else ()
+    body = b'{"successes":[%b],"failures":[%b]}' % (b",".join(successes), b",".join(failures))
+    return Reply(207, body, headers=headers)
 
 
-def _entries_of(body: bytes) -> tuple[list[Any], list[bytes]]:
+def _entries_of(body: bytes, most_levels: int) -> tuple[list[Any], list[bytes]]:
     if not body.strip() or body.strip() == b"null":
         raise GatewayError(INVALID_BATCH, "Request body is empty. Data is required.")
     tree = read_json(body)
@@ -63,8 +76,18 @@ def _entries_of(body: bytes) -> tuple[list[Any], list[bytes]]:
     try:
         texts = [bytes(each) for each in _decode(body).entries]
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        _refuse_flawed(tree, most_levels)
         raise GatewayError(BAD_REQUEST, f"Error processing JSON: {error}") from None
     return tree["entries"], texts
+
+
+def _refuse_flawed(tree: Any, most_levels: int) -> None:  # noqa: ANN401  # whatever JSON it was
+    """Name the entry for which the whole body is no JSON, such as one with NaN."""
+    entries = tree.get("entries") if isinstance(tree, dict) else None
+    for place, each in enumerate(entries if isinstance(entries, list) else ()):
+        flaw = flaw_of(each, most_levels)
+        if flaw is not None:
+            raise GatewayError(INVALID_PAYLOAD, f"Payload error. Entry {place} {flaw}.")
 
 
 def _names_of(trees: list[Any], most: int) -> list[str]:

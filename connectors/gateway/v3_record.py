@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import time
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -14,6 +15,7 @@ from connectors.gateway.errors import (
     CONVERSION_FAILED,
     INVALID_PAYLOAD,
     PARTITION_NOT_FOUND,
+    TOO_LARGE,
     GatewayError,
 )
 from connectors.gateway.formats import Form, serialise
@@ -34,6 +36,11 @@ _KEPT_BY_STREAM: Final = frozenset({"first_seen", "replay_count"})
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_MOST_AHEAD_MS: Final = 3_600_000
+"""Kafka's own ``message.timestamp.after.max.ms``: one record beyond it would have its whole batch refused."""
+
+MOST_VALUES: Final = 20_000
+"""Values in one record of a stream; reading as many takes 10 ms, and nobody else is served meanwhile."""
 
 
 class Data(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,6 +109,8 @@ class RecordReader:
         if quick is not None:
             reading, size = quick
             return Prepared(ReadingEntry(reading), b"", _report("JSON", size, None))
+        if len(text) > MOST_VALUES and text.count(b",") + text.count(b"{") + text.count(b"[") > MOST_VALUES:
+            return GatewayError(TOO_LARGE, f"The record has more than {MOST_VALUES} values; send fewer at once.")
         try:
             return await self._prepared(text, read_json(text), _DECODER)
         except GatewayError as error:
@@ -257,6 +266,8 @@ def _milliseconds(moment: datetime | None) -> int:
     elapsed = (moment - _EPOCH) // _MILLISECOND
     if elapsed < 0:
         raise GatewayError(BAD_REQUEST, "Bad Request: the timestamp is before 1970.")
+    if elapsed > time.time_ns() // 1_000_000 + _MOST_AHEAD_MS:
+        raise GatewayError(CONVERSION_FAILED, "The timestamp is more than an hour ahead.")
     return max(1, elapsed)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from connectors.gateway.errors import INVALID_PAYLOAD, NOT_FOUND, GatewayError
+from connectors.gateway.held_bytes import HELD
 from connectors.gateway.http import JSON, Reply, Request, Route, StreamReply
 from connectors.gateway.v3_batch import BATCH, written_batch
+from connectors.gateway.v3_live_streams import LiveStreams
 from connectors.gateway.v3_record import RecordReader
 from connectors.gateway.v3_report import Reports
-from connectors.gateway.v3_stream import LiveStreams, RecordStream
+from connectors.gateway.v3_stream import RecordStream
 from connectors.gateway.visible_topics import writing_refusal
 
 if TYPE_CHECKING:
@@ -48,10 +50,18 @@ class _Produce:
         reader, reports = await self._opened(request)
         if request.pieces is None:
             raise TypeError("the route streams, and the request has no pieces")
-        first = await anext(request.pieces, None)
-        if first is None:
-            raise GatewayError(INVALID_PAYLOAD, "Payload error. Request body is empty. Data is required.")
-        return StreamReply(200, self._live.chunks(RecordStream(self._parts, request, reader, reports), first))
+        key = request.caller.prefix
+        self._live.enter(key)
+        try:
+            first = await anext(request.pieces, None)
+            if first is None:
+                raise GatewayError(INVALID_PAYLOAD, "Payload error. Request body is empty. Data is required.")
+            with HELD.share(request.caller) as share:
+                share.hold(len(first))  # while a status can still say that there is no room
+        except BaseException:
+            self._live.leave(key)
+            raise
+        return StreamReply(200, self._live.chunks(key, RecordStream(self._parts, request, reader, reports), first))
 
     async def batch(self, request: Request) -> Reply:
         """All entries of one body."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from connectors.gateway.errors import BAD_REQUEST, INTERNAL, KAFKA_RETRIABLE, GatewayError
+from connectors.gateway.errors import BAD_REQUEST, INTERNAL, KAFKA_RETRIABLE, REQUEST_TIMEOUT, TOO_LARGE, GatewayError
+from connectors.gateway.held_bytes import HELD
 from connectors.gateway.http import Request
 from connectors.gateway.identity import credentials_of
 from connectors.gateway.intake import Entry
@@ -17,6 +19,7 @@ from connectors.gateway.json_stream import JsonStream
 from connectors.gateway.records import Outgoing, Written
 from connectors.gateway.v3_record import Prepared, RecordReader
 from connectors.gateway.v3_report import SEPARATOR, Reports, failed
+from connectors.gateway.visible_topics import writing_refusal
 
 if TYPE_CHECKING:
     from connectors.gateway.parts import Parts
@@ -32,8 +35,19 @@ MOST_UNREAD: Final = 4_194_304
 Simple clients send the whole body before they read the answer: 4 MiB are the reports of some 20,000 records.
 """
 
-LOOK_SECONDS: Final = 0.25
-"""How often it is looked whether the gateway is about to stop, while there are streams."""
+SLICE_BYTES: Final = 32_768
+"""What is read at once; then whoever else waits has a turn (a millisecond, at worst 10)."""
+RECORD_COST: Final = 200
+"""Bytes that reading a record costs as much as, beside its own."""
+
+MOST_REFUSED: Final = 10_000
+"""Refused records, beyond ten for each that was taken, after which a stream ends: they cost as much, and no quota."""
+
+MOST_RECORD_BYTES: Final = 1_572_864
+"""Of one record, so that half of one cannot hold more: Kafka's largest, 1 MiB, is 1.4 MB as base64."""
+
+CUT_BYTES: Final = 8_192
+"""What is cut into records at once: 4,096 empty ones take 3 ms."""
 
 
 class _EndedError(Exception):
@@ -41,7 +55,7 @@ class _EndedError(Exception):
 
 
 class RecordStream:
-    """One request of records. A client that leaves has what it sent written all the same."""
+    """One request of records. A client that leaves has what was read of it written all the same."""
 
     def __init__(self, parts: Parts, request: Request, reader: RecordReader, reports: Reports) -> None:
         """Nothing is read yet."""
@@ -49,11 +63,15 @@ class RecordStream:
         self._request = request
         self._reader = reader
         self._reports = reports
-        self._objects = JsonStream(parts.settings.gateway.body_bytes)
+        self._objects = JsonStream(min(parts.settings.gateway.body_bytes, MOST_RECORD_BYTES))
+        self._record_since = time.monotonic()
         self._unread = Unread()
+        self._share = HELD.share(request.caller)
         self._counts = request.counts
         self._counts.update(records=0, refused=0)
+        self._caller = request.caller
         self._credentials = credentials_of(request.headers)
+        self._refused_too_many = 0
         self._reading: asyncio.Task[None] | None = None
         self._is_waiting = False
         self._is_stopping = False
@@ -69,14 +87,16 @@ class RecordStream:
     async def chunks(self, first: bytes) -> AsyncIterator[bytes]:
         """The reports, each with its separator; ``first`` is the piece of the body that was read already."""
         reading = self._reading = asyncio.create_task(self._read(first))
-        try:
-            async for chunk in self._unread:
-                yield chunk
-        finally:
-            if not reading.done():
-                reading.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await reading
+        with self._share:
+            try:
+                async for chunk in self._unread:
+                    yield chunk
+                    self._share.hold(min(self._share.bytes, self._held_bytes - len(chunk)))
+            finally:
+                if not reading.done():
+                    reading.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await reading
 
     async def _read(self, first: bytes) -> None:
         try:
@@ -109,74 +129,98 @@ class RecordStream:
         raise GatewayError(KAFKA_RETRIABLE, "This gateway is about to stop; send the rest again.")
 
     async def _take(self, piece: bytes) -> None:
-        texts, fault = self._objects.feed(piece)
-        for begin in range(0, len(texts), MOST_IN_GROUP):
-            await self._check_key()
-            group = [await self._reader.read(text) for text in texts[begin : begin + MOST_IN_GROUP]]
-            await self._write(group, sum(map(len, texts[begin : begin + MOST_IN_GROUP])))
+        waiting: list[bytes] = []
+        fault = None
+        for begin in range(0, len(piece), CUT_BYTES):
+            texts, fault = self._cut(piece[begin : begin + CUT_BYTES])
+            waiting += texts
+            while len(waiting) >= MOST_IN_GROUP:
+                await self._write(waiting[:MOST_IN_GROUP])
+                del waiting[:MOST_IN_GROUP]
+            if fault is not None:
+                break
+        if waiting:
+            await self._write(waiting)
         if fault is not None:
             await self._refuse(fault)
             raise _EndedError
 
-    async def _check_key(self) -> None:
-        """A stream may outlive its key. Raises :class:`GatewayError` 401 once the key is revoked."""
-        identity = self._parts.identity
-        if self._credentials is None or identity.known(self._credentials) is None:
-            await identity.caller(self._credentials)
-
-    async def _write(self, group: Sequence[Prepared | GatewayError], size: int) -> None:
-        caller, intake = self._request.caller, self._parts.intake
-        entries = [each if isinstance(each, GatewayError) else each.entry for each in group]
-        outcomes: Sequence[Written | GatewayError]
+    def _cut(self, piece: bytes) -> tuple[list[bytes], GatewayError | None]:
+        """The records that are complete now, and why the stream cannot go on after them."""
+        was_amid = self._objects.is_amid_object
+        texts, fault = self._objects.feed(piece)
+        now, seconds = time.monotonic(), self._parts.settings.gateway.body_seconds
+        if texts or not was_amid:
+            self._record_since = now
+        elif now - self._record_since > seconds:
+            fault = fault or GatewayError(REQUEST_TIMEOUT, f"A record did not arrive within {seconds:g} s.")
         try:
-            if self._reader.is_readings:
-                outcomes = await intake.readings(caller, cast("list[Entry]", entries), size)
-            else:
-                outcomes = await intake.plain(caller, cast("list[Outgoing | GatewayError]", entries), size)
+            self._share.hold(self._held_bytes)
         except GatewayError as error:
-            outcomes = [error] * len(group)
-            self._parts.usage.count(caller.organisation, rejected=len(group), reason=error.reason)
-        self._counts["records"] += len(group)
-        self._counts["refused"] += sum(isinstance(each, GatewayError) for each in outcomes)
+            fault = fault or error
+        return texts, fault
+
+    @property
+    def _held_bytes(self) -> int:
+        return self._objects.held_bytes + self._unread.size
+
+    async def _check_key(self) -> None:
+        """A stream may outlive its key. Raises :class:`GatewayError`: 401 once the key is revoked, 403 a viewer's."""
+        identity = self._parts.identity
+        known = identity.known(self._credentials) if self._credentials is not None else None
+        self._caller = known or await identity.caller(self._credentials)
+        refusal = writing_refusal(self._parts.settings, self._caller, self._reader.topic)
+        if refusal is not None:
+            raise refusal
+
+    async def _write(self, texts: Sequence[bytes]) -> None:
+        """Write and report a group."""
+        await self._check_key()
+        group: list[Prepared | GatewayError] = []
+        cost = 0
+        for text in texts:
+            group.append(await self._reader.read(text))
+            cost += RECORD_COST + len(text)
+            if cost > SLICE_BYTES:
+                cost = 0
+                await asyncio.sleep(0)
+        outcomes = await self._outcomes(group, sum(map(len, texts)))
         of = self._reports.of
         reports = [of(each, outcome) for each, outcome in zip(group, outcomes, strict=True)]
         reports.append(b"")
         if not await self._unread.put(SEPARATOR.join(reports), self._parts.settings.gateway.body_seconds):
             raise _EndedError
+        self._record_since = time.monotonic()
+        self._count(len(group), sum(isinstance(each, GatewayError) for each in outcomes))
+        self._share.hold(self._held_bytes)
+
+    async def _outcomes(self, group: Sequence[Prepared | GatewayError], size: int) -> Sequence[Written | GatewayError]:
+        caller, intake = self._caller, self._parts.intake
+        entries = [each if isinstance(each, GatewayError) else each.entry for each in group]
+        try:
+            if self._reader.is_readings:
+                return await intake.readings(caller, cast("list[Entry]", entries), size)
+            return await intake.plain(caller, cast("list[Outgoing | GatewayError]", entries), size)
+        except GatewayError as error:
+            self._parts.usage.count(caller.organisation, rejected=len(group), reason=error.reason)
+            return [error] * len(group)
+
+    def _count(self, records: int, refused: int) -> None:
+        """Raises :class:`GatewayError` 413 once it is nearly nothing but refused ones."""
+        self._counts["records"] += records
+        self._counts["refused"] += refused
+        self._refused_too_many = max(0, self._refused_too_many + refused - 10 * (records - refused))
+        if self._refused_too_many >= MOST_REFUSED:
+            said = (
+                f"{self._refused_too_many} records were refused, and hardly one taken; mend them before sending more."
+            )
+            raise GatewayError(TOO_LARGE, said)
 
     async def _refuse(self, error: GatewayError) -> None:
         """Say why the stream ends."""
         self._counts["refused"] += 1
         self._parts.usage.count(self._request.caller.organisation, rejected=1, reason=error.reason)
         await self._unread.put(failed(error) + SEPARATOR, 0)
-
-
-class LiveStreams:
-    """The streams under way: told when the gateway is about to stop, or they would hold it up until they are cut."""
-
-    def __init__(self, is_draining: Callable[[], bool]) -> None:
-        """None yet."""
-        self._is_draining = is_draining
-        self._streams: set[RecordStream] = set()
-        self._watching: asyncio.Task[None] | None = None
-
-    async def chunks(self, stream: RecordStream, first: bytes) -> AsyncIterator[bytes]:
-        """The reports of a stream, which counts as under way until their end."""
-        self._streams.add(stream)
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
-        try:
-            async for chunk in stream.chunks(first):
-                yield chunk
-        finally:
-            self._streams.discard(stream)
-
-    async def _watch(self) -> None:
-        while self._streams:
-            await asyncio.sleep(LOOK_SECONDS)
-            for each in list(self._streams) if self._is_draining() else ():
-                each.stop()
-        self._watching = None
 
 
 class Unread:
@@ -186,7 +230,8 @@ class Unread:
         """Nothing waits."""
         self._most_bytes = most_bytes
         self._chunks: deque[bytes] = deque()
-        self._size = 0
+        self.size = 0
+        """Bytes that are not sent."""
         self._is_closed = False
         self._changed = asyncio.Event()
         self._has_room = asyncio.Event()
@@ -194,9 +239,9 @@ class Unread:
     async def put(self, chunk: bytes, seconds: float) -> bool:
         """Add a chunk, then wait until there is room for more; False when there is none after ``seconds``."""
         self._chunks.append(chunk)
-        self._size += len(chunk)
+        self.size += len(chunk)
         self._changed.set()
-        if self._size <= self._most_bytes:
+        if self.size <= self._most_bytes:
             return True
         self._has_room.clear()
         try:
@@ -217,8 +262,8 @@ class Unread:
             while self._chunks:
                 chunk = self._chunks.popleft()
                 yield chunk  # counts until it was sent
-                self._size -= len(chunk)
-                if self._size <= self._most_bytes:
+                self.size -= len(chunk)
+                if self.size <= self._most_bytes:
                     self._has_room.set()
             if self._is_closed:
                 return

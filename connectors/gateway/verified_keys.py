@@ -58,6 +58,7 @@ class VerifiedKeys:
         self._ending.set()
         if self._writing is not None:
             await self._writing
+        await self.write()
 
     def digest(self, credentials: bytes) -> bytes:
         """What stands for the text of a key."""
@@ -79,10 +80,10 @@ class VerifiedKeys:
         prefix = proof[-PREFIX_CHARACTERS:]
         if self._proofs.get(prefix) == proof:
             return
+        self._proofs.pop(prefix, None)
         if len(self._proofs) >= MOST_KEYS:
             for each in list(islice(self._proofs, MOST_KEYS // 10)):  # many at once: a dict finds its first one slowly
                 del self._proofs[each]
-        self._proofs.pop(prefix, None)
         self._proofs[prefix] = proof
         self._is_new = True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import json
 import random
 import time
@@ -20,6 +22,7 @@ from connectors.gateway import broker_producer, errors
 from connectors.gateway.broker_log import MOST_SPOOLED_BYTES, BrokerLog
 from connectors.gateway.errors import GatewayError
 from connectors.gateway.records import SPOOLED_OFFSET, Outgoing, Written
+from connectors.gateway.spool import Spool
 from connectors.kafka.client import kafka_client_config
 from tests.stack_under_test import StackUnderTest, settings_from
 from weir.settings import Settings
@@ -35,6 +38,16 @@ def topic(stack: StackUnderTest) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex[:10]}.plain"
     admin = AdminClient(kafka_client_config(stack.settings.kafka) | {"log_level": 0})
     admin.create_topics([NewTopic(name, 2, 1)])[name].result()
+    yield name
+    admin.delete_topics([name])[name].result()
+
+
+@contextlib.contextmanager
+def own_topic(stack: StackUnderTest, config: dict[str, str]) -> Iterator[str]:
+    """An empty one with one partition."""
+    name = f"t{uuid.uuid4().hex[:10]}.own"
+    admin = AdminClient(kafka_client_config(stack.settings.kafka) | {"log_level": 0})
+    admin.create_topics([NewTopic(name, 1, 1, config=config)])[name].result()
     yield name
     admin.delete_topics([name])[name].result()
 
@@ -87,6 +100,17 @@ def following(stack: StackUnderTest, topic: str, place: Written, count: int) -> 
         return found
     finally:
         consumer.close()
+
+
+async def spooled(folder: Path) -> list[int]:
+    """What a gateway that starts on the folder would replay."""
+    spool, found = Spool(folder, 1_000_000_000), list[int]()
+    await spool.open()
+    while (chunk := await spool.read(10_000)).records:
+        found += [int(each.value or b"") for each in chunk.records]
+        await spool.replayed(chunk, [])
+    await spool.close()
+    return found
 
 
 def codes(outcomes: list[Written | GatewayError]) -> list[int]:
@@ -156,6 +180,87 @@ def test_a_record_that_kafka_refuses_is_refused_alone_and_kafka_is_not_thought_a
     ]
 
 
+TOO_FAR_AHEAD_MS = 3 * 3_600_000
+"""More than the hour that Kafka allows."""
+
+
+@pytest.mark.parametrize("bad", ["timestamp", "no key", "size"])
+def test_a_record_that_kafka_refuses_takes_none_of_those_in_its_batch_with_it(
+    stack: StackUnderTest, tmp_path: Path, bad: str
+) -> None:
+    now_ms = round(time.time() * 1000)
+    limits = {"no key": {"cleanup.policy": "compact"}, "size": {"max.message.bytes": "3000"}}.get(bad, {})
+    with own_topic(stack, limits) as topic:
+        poison = {
+            "timestamp": Outgoing(topic, b"bad", b"v", 0, (), now_ms + TOO_FAR_AHEAD_MS),
+            "no key": Outgoing(topic, None, b"v", 0),
+            "size": Outgoing(topic, b"bad", random.Random(1).randbytes(5_000), 0),
+        }[bad]
+        good = [Outgoing(topic, b"k%d" % (n % 3), b"%d" % n, 0, (("name", b"x"),)) for n in range(90)]
+
+        async def scenario(log: BrokerLog) -> tuple[list[Any], Any]:
+            first, refused, second = await asyncio.gather(
+                log.send(good[:45]), log.send([poison, poison]), log.send(good[45:])
+            )
+            assert (log.stalls, log.is_up, log.in_flight) == (0, True, 0)
+            return [*first, *second], refused
+
+        taken, refused = on_log(stack.settings, tmp_path, scenario)
+        assert codes(taken) == [0] * 90
+        assert codes(refused) == [errors.TOO_LARGE if bad == "size" else errors.KAFKA_ERROR] * 2
+        assert [place.offset for place in taken] == list(range(90)), "in order of admission"
+        values = following(stack, topic, taken[0], 90)
+        assert [int(value) for value in values] == list(range(90))
+
+
+def test_a_spooled_record_that_kafka_refuses_takes_none_of_those_in_its_batch_with_it(
+    stack: StackUnderTest, tmp_path: Path
+) -> None:
+    with own_topic(stack, {}) as topic:
+        ahead_ms = round(time.time() * 1000) + TOO_FAR_AHEAD_MS
+        records = [Outgoing(topic, b"k%d" % (n % 3), b"%d" % n, 0) for n in range(60)]
+        records[30] = records[30]._replace(timestamp_ms=ahead_ms)
+        assert codes(on_log(away(), tmp_path, lambda log: log.send(records))) == [0] * 60
+
+        async def bring_over(log: BrokerLog) -> Written:
+            await nothing_waits(log)
+            assert (log.replayed_total, log.refused_total) == (60, 1)
+            (last,) = await log.send([Outgoing(topic, b"k", b"60", 0)])
+            assert isinstance(last, Written)
+            return last
+
+        last = on_log(stack.settings, tmp_path, bring_over)
+        values = following(stack, topic, last._replace(offset=0), last.offset + 1)
+    (line,) = (tmp_path / "refused" / "refused.jsonl").read_text().splitlines()
+    assert json.loads(line)["value"] == base64.b64encode(b"30").decode()
+    assert [int(value) for value in values] == [*range(30), *range(31, 61)]
+
+
+def test_records_that_come_while_those_of_their_key_are_sent_one_by_one_stay_behind_them(
+    stack: StackUnderTest, tmp_path: Path
+) -> None:
+    with own_topic(stack, {}) as topic:
+        ahead_ms = round(time.time() * 1000) + TOO_FAR_AHEAD_MS
+        first = [Outgoing(topic, b"k%d" % (n % 3), b"%d" % n, 0) for n in range(900)]
+        poison = Outgoing(topic, b"bad", b"v", 0, (), ahead_ms)
+        unsound = Outgoing(topic, b"k1", b"v", 0, (("half a \ud800 name", b""),))
+
+        async def scenario(log: BrokerLog) -> tuple[list[Any], list[Any]]:
+            sending = asyncio.create_task(log.send([poison, *first]))
+            while (alone := log._producer._alone) is None or not alone.waiting:
+                await asyncio.sleep(0)
+            later = [Outgoing(topic, b"k%d" % (n % 3), b"%d" % n, 0) for n in range(900, 930)]
+            later_places = await log.send([*later, unsound, Outgoing(topic, b"other", b"ahead", 0)])
+            return (await sending)[1:], later_places
+
+        early, late = on_log(stack.settings, tmp_path, scenario)
+        assert codes(early) == [0] * 900
+        assert codes(late) == [0] * 30 + [errors.INVALID_PAYLOAD, 0]
+        assert late[-1].offset < late[0].offset, "a key that has nothing there does not wait"
+        values = following(stack, topic, early[0]._replace(offset=0), 931)
+        assert [int(value) for value in values if value != b"ahead"] == list(range(930))
+
+
 def test_what_the_producer_has_no_room_for_is_told_to_come_again_and_never_half_accepted(
     stack: StackUnderTest, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +311,18 @@ def test_without_kafka_a_record_is_accepted_only_while_the_disk_has_room(topic: 
     assert large == [errors.SPOOL_FULL] * 2, "all of a request, or nothing"
     assert last == [0]
     assert seconds < 0.15, "once Kafka is known to be away nobody waits for it"
+
+
+def test_thousands_that_come_back_at_once_are_all_on_disk_in_order(topic: str, tmp_path: Path) -> None:
+    async def scenario(log: BrokerLog) -> None:
+        sending = [
+            asyncio.create_task(log.send([Outgoing(topic, b"k", b"%d" % (each * 500 + n), 1) for n in range(500)]))
+            for each in range(60)
+        ]
+        assert {code for each in sending for code in codes(await each)} == {0}
+
+    on_log(away(), tmp_path, scenario)
+    assert asyncio.run(spooled(tmp_path)) == list(range(30_000))
 
 
 def test_without_kafka_what_no_replay_could_bring_over_is_refused_alone(topic: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from collections.abc import Set as AbstractSet
+from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
@@ -35,6 +36,11 @@ from tests.two_tenants import acting, two_tenants
 from weir.cli.main import program
 
 Answer = TypeVar("Answer")
+
+
+def limited(records: float, size: float = inf) -> Rates:
+    """Limits of which nothing was said but the rates of records and bytes."""
+    return Rates(records, size, 10 * records)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +145,7 @@ def test_a_change_of_a_device_or_its_sensors_is_in_force_within_a_moment_and_lea
         await forgets(door, "changing")
         assert door.fleet.device("acme-2") is not None
         assert await found(door, "changing") == [
-            Seen("changing", "acme", frozenset(), Rates(7.0), Sampling("on_change"))
+            Seen("changing", "acme", frozenset(), limited(7.0), Sampling("on_change"))
         ]
         with open_directory(dsn, SYSTEM) as directory:
             sensor = EntityCreate(
@@ -179,13 +185,13 @@ def test_limits_of_an_organisation_change_within_a_moment_and_with_them_those_of
     async def scenario(door: Door) -> None:
         await door.identity.caller(credentials)
         assert door.fleet.organisation("acme").rates == Rates()
-        assert await found(door, "own-limits") == [Seen("own-limits", "acme", rates=Rates(3.0))]
+        assert await found(door, "own-limits") == [Seen("own-limits", "acme", rates=limited(3.0))]
         change(dsn, "organisation", "acme", merge={"quotas": quotas, "sampling": {"policy": "every", "seconds": 30}})
-        await becomes(lambda: door.fleet.organisation("acme").rates == Rates(1_000.0), "the limit is in force")
+        await becomes(lambda: door.fleet.organisation("acme").rates == limited(1_000.0), "the limit is in force")
         held = door.fleet.organisation("acme")
         assert (held.new_values_a_day, held.device_rates) == (5, Rates(bytes_per_second=2_000.0))
         assert held.sampling == Sampling("every", 30.0)
-        assert await found(door, "own-limits") == [Seen("own-limits", "acme", rates=Rates(3.0, 2_000.0))]
+        assert await found(door, "own-limits") == [Seen("own-limits", "acme", rates=limited(3.0, 2_000.0))]
         with pytest.raises(KeyError):
             door.fleet.organisation("bread")
 
@@ -205,7 +211,7 @@ def test_what_sql_wrote_around_the_service_neither_crashes_nor_lifts_a_limit(
 
     async def scenario(door: Door) -> None:
         await door.identity.caller(credentials)
-        assert door.fleet.organisation("acme").rates == Rates(CAUTIOUS.records_per_second)
+        assert door.fleet.organisation("acme").rates == limited(CAUTIOUS.records_per_second)
         assert await found(door, "garbled") == [Seen("garbled", "acme", rates=CAUTIOUS)]
 
     try:
@@ -261,7 +267,7 @@ def test_what_was_asked_before_a_change_and_answered_after_it_is_asked_again(
             return rows
 
         monkeypatch.setattr("connectors.gateway.fleet.device_rows", slow)
-        assert await found(door, "racing") == [Seen("racing", "acme", rates=Rates(7.0))]
+        assert await found(door, "racing") == [Seen("racing", "acme", rates=limited(7.0))]
 
     at(dsn, scenario)
     assert len(asked) >= 2
@@ -365,11 +371,11 @@ def test_limits_are_set_and_taken_away_on_the_command_line(dsn: str, monkeypatch
         await door.identity.caller(credentials)
         given = ("quotas.records_per_second=1000", "quotas.devices.records_per_second=20", "sampling.policy=on_change")
         weir("orgs", "set", "acme", *(part for each in given for part in ("--property", each)))
-        await becomes(lambda: door.fleet.organisation("acme").rates == Rates(1_000.0), "the limit is in force")
-        assert door.fleet.organisation("acme").device_rates == Rates(20.0)
+        await becomes(lambda: door.fleet.organisation("acme").rates == limited(1_000.0), "the limit is in force")
+        assert door.fleet.organisation("acme").device_rates == limited(20.0)
         assert door.fleet.organisation("acme").sampling == Sampling("on_change")
         weir("devices", "set", "acme-2", "--property", "quotas.records_per_second=50")
-        assert await found(door, "acme-2") == [Seen("acme-2", "acme", rates=Rates(50.0))]
+        assert await found(door, "acme-2") == [Seen("acme-2", "acme", rates=Rates(50.0, inf, 200.0))]
         weir("devices", "set", "acme-2", "--property", "quotas=null")
         weir("orgs", "set", "acme", "--property", "quotas=null", "--property", "sampling=null")
         await becomes(lambda: door.fleet.organisation("acme").rates == Rates(), "the limit is gone")

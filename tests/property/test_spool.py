@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 from connectors.gateway import spool_layout
 from connectors.gateway.records import Outgoing
 from connectors.gateway.spool_layout import Tally, encode, read, tally
+from connectors.gateway.waiting_keys import WaitingKeys
 
 LONG = 2**63 - 1
 pieces = st.none() | st.binary(max_size=12)
@@ -36,11 +35,15 @@ def encoded(wanted: list[Outgoing]) -> tuple[bytes, list[int]]:
     return data, ends
 
 
-def counted(data: bytes) -> Tally:
-    """The same as ``tally`` from what ``read`` gives."""
+def check_tally(data: bytes) -> None:
+    """It finds the records and keys that ``read`` gives, and no others."""
     kept = list(read(data))
-    keys = Counter((each.record.topic, each.record.key) for each in kept if each.record.key is not None)
-    return Tally(len(kept), kept[-1].end if kept else 0, dict(keys))
+    keys = WaitingKeys(64)
+    assert tally(data, 0, keys) == Tally(len(kept), kept[-1].end if kept else 0)
+    for each in kept:
+        assert each.record.key is None or keys.holds(each.record.topic, each.record.key)
+    keys.remove_all(each.record for each in kept)
+    assert keys.waiting == 0
 
 
 def taken(data: bytes) -> list[Outgoing]:
@@ -60,7 +63,7 @@ def test_a_tail_torn_at_any_byte_leaves_exactly_the_whole_records_before_it(want
     for size in range(len(data)):
         whole = sum(end <= size for end in ends[1:])
         assert taken(data[:size]) == wanted[:whole], size
-        assert tally(data[:size], 0) == counted(data[:size])
+        check_tally(data[:size])
 
 
 @given(several, st.integers(1, 255))
@@ -71,7 +74,7 @@ def test_any_damaged_byte_ends_the_records_before_the_one_it_is_in(wanted: list[
         damaged[place] ^= change
         whole = sum(end <= place for end in ends[1:])
         assert taken(bytes(damaged)) == wanted[:whole], place
-        assert tally(bytes(damaged), 0) == counted(bytes(damaged))
+        check_tally(bytes(damaged))
 
 
 @given(several, st.binary(max_size=200))

@@ -206,3 +206,23 @@ def test_a_disk_that_takes_nothing_for_a_while_costs_no_value(
 
     asyncio.run(one_life())
     assert [value.value for value in SeenValues(tmp_path, 10).load()] == ["a"]
+
+
+def test_one_device_uses_at_most_its_share_and_the_others_go_on(dimensions: Dimensions, clock: Clock) -> None:
+    large = Organisation("acme", new_values_a_day=5_000)
+    answers = [sends(dimensions, f"s{number}", organisation=large) for number in range(502)]
+    assert answers[:500] == [None] * 500
+    error = answers[500]
+    assert error is not None and "device d1 has used up its 500 new values" in error.message
+    assert sends(dimensions, "t", organisation=large, device=Device("d2", "acme")) is None
+    clock.now += DAY
+    assert sends(dimensions, "s500", organisation=large) is None
+
+
+def test_a_clock_that_was_once_far_ahead_does_not_close_the_door_until_then(
+    dimensions: Dimensions, clock: Clock
+) -> None:
+    clock.now += 300 * DAY
+    assert [sends(dimensions, name) for name in ("a", "b", "c")] == [None] * 3
+    clock.now -= 300 * DAY
+    assert sends(dimensions, "d") is None

@@ -142,7 +142,20 @@ def test_another_body_under_the_same_key_is_refused_and_other_callers_and_paths_
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503, 507])
+def test_one_organisation_does_not_push_out_the_answers_of_another() -> None:
+    async def run() -> None:
+        kept, work = Idempotency(60, 8 * 5_000), Work()
+        other = Caller("b", "birch", "device")
+        await kept.answer(b"k", a_request(b"1", caller=other), work)
+        for number in range(500):
+            await kept.answer(b"%d" % number, a_request(b"1"), work)
+        assert (await kept.answer(b"k", a_request(b"1", caller=other), work)).body == b"1"
+        assert work.times == 501
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [408, 422, 429, 500, 503, 507])
 def test_an_answer_that_sending_again_may_mend_is_not_kept(status: int) -> None:
     async def run() -> None:
         kept, work = Idempotency(60, 10_000), Work(status)
@@ -153,10 +166,26 @@ def test_an_answer_that_sending_again_may_mend_is_not_kept(status: int) -> None:
     asyncio.run(run())
 
 
+def test_an_answer_with_a_record_that_may_be_sent_again_is_not_kept_either() -> None:
+    async def run() -> None:
+        kept, times = Idempotency(60, 10_000), 0
+
+        async def partly() -> Reply:
+            nonlocal times
+            times += 1
+            return produced([Written(0, times), GatewayError(OVER_QUOTA, "slow", retry_after=1.0)], {})
+
+        for _ in range(2):
+            await kept.answer(b"k", a_request(b"1"), partly)
+        assert times == 2
+
+    asyncio.run(run())
+
+
 def test_answers_are_forgotten_after_their_time_and_the_oldest_when_there_are_too_many() -> None:
     async def run() -> None:
         clock, work = Clock(), Work()
-        kept = Idempotency(60, 1_200, clock)
+        kept = Idempotency(60, 8 * 1_200, clock)
         for key in (b"a", b"b", b"c", b"d"):
             await kept.answer(key, a_request(b"1"), work)
         await kept.answer(b"d", a_request(b"1"), work)

@@ -13,11 +13,17 @@ import pytest
 from connectors.gateway import errors
 from connectors.gateway.bodies import INLINE_BYTES, pieces, read_body
 from connectors.gateway.errors import GatewayError
+from connectors.gateway.held_bytes import HeldBytes, Share
 from connectors.gateway.inflating import MOST_MEMBERS, PIECE_BYTES, Inflater
+from connectors.gateway.records import Caller
 
 MOST = 1_000
 SHORT, LONG = 0.05, 5.0
 LEFT = {"type": "http.disconnect"}
+
+
+def share() -> Share:
+    return HeldBytes().share(Caller("AAAAAAAAAAAA", "acme", "device"))
 
 
 def arriving(
@@ -44,7 +50,7 @@ def body_of(
     *parts: bytes | float | dict[str, str], seconds: float = LONG, ends: bool = True, **headers: str
 ) -> bytes | None:
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return asyncio.run(read_body(arriving(*parts, ends=ends), sent, MOST, seconds))
+    return asyncio.run(read_body(arriving(*parts, ends=ends), sent, MOST, seconds, share()))
 
 
 def pieces_of(
@@ -169,7 +175,7 @@ def test_a_large_compressed_body_does_not_hold_up_others() -> None:
     packed = gzip.compress(b"".join(b"%d " % (number * 7919 % 100_003) for number in range(60_000)))
     assert len(packed) > INLINE_BYTES
     sent = [(b"content-encoding", b"gzip")]
-    assert asyncio.run(read_body(arriving(packed), sent, 10_000_000, LONG)) == gzip.decompress(packed)
+    assert asyncio.run(read_body(arriving(packed), sent, 10_000_000, LONG, share())) == gzip.decompress(packed)
 
 
 def test_a_stream_of_zeros_never_stands_in_memory_at_once() -> None:
@@ -190,3 +196,42 @@ def test_thousands_of_empty_members_are_refused() -> None:
     assert b"".join(Inflater("gzip").feed(gzip.compress(b"a") * MOST_MEMBERS)) == b"a" * MOST_MEMBERS
     with pytest.raises(GatewayError):
         list(Inflater("gzip").feed(gzip.compress(b"") * (MOST_MEMBERS + 1)))
+
+
+def test_a_body_counts_as_held_while_it_comes_and_when_it_is_inflated() -> None:
+    memory, caller = HeldBytes(most_of_key=500), Caller("AAAAAAAAAAAA", "acme", "device")
+    packed = gzip.compress(bytes(600))
+    for parts, sent in (([bytes(300), bytes(300), 60.0, b"a"], []), ([packed], [(b"content-encoding", b"gzip")])):
+        with pytest.raises(GatewayError) as caught, memory.share(caller) as own:
+            asyncio.run(read_body(arriving(*parts), sent, MOST, LONG, own))
+        assert caught.value.status == 429
+        assert memory.total == 0
+
+
+def test_a_client_that_has_left_is_not_inflated_for() -> None:
+    packed = gzip.compress(bytes(100 * PIECE_BYTES))
+    found = pieces_of(packed, LEFT, content_encoding="gzip", ends=False)
+    assert len(found) == 1
+
+
+def test_inflating_lets_others_have_their_turn_and_ends_in_time() -> None:
+    packed = gzip.compress(bytes(50 * PIECE_BYTES))
+    sent = [(b"content-encoding", b"gzip")]
+
+    async def turns() -> int:
+        count = 0
+
+        async def other() -> None:
+            nonlocal count
+            while True:
+                count += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(other())
+        async for _ in pieces(arriving(packed), LONG, LONG, sent):
+            pass
+        beside.cancel()
+        return count
+
+    assert asyncio.run(turns()) >= 50
+    assert code_of(lambda: pieces_of(packed, most=0.0, content_encoding="gzip")) == errors.REQUEST_TIMEOUT

@@ -39,7 +39,7 @@ def test_every_property_of_an_organisation_is_taken() -> None:
     assert organisation_from("acme", properties) == Organisation(
         "acme",
         Rates(1_000.0, 500_000.5, 0.0, 2.0),
-        Rates(5.0, inf, inf, 30.0),
+        Rates(5.0, inf, 50.0, 30.0),
         Sampling("dead_band", 0.0, 0.5, 60.0),
         20,
         "acme-",
@@ -55,7 +55,7 @@ def test_a_limit_that_cannot_be_read_is_a_careful_one_and_told_once(bad: Any, ca
             held = organisation_from(
                 "acme", {"quotas": {"records_per_second": bad, "devices": {"bytes_per_second": bad}}}
             )
-    assert held.rates == Rates(CAUTIOUS.records_per_second)
+    assert held.rates == Rates(CAUTIOUS.records_per_second, inf, 10 * CAUTIOUS.records_per_second)
     assert held.device_rates == Rates(bytes_per_second=CAUTIOUS.bytes_per_second)
     assert [("organisation acme" in each, "quotas." in each) for each in caplog.messages] == [(True, True)] * 2
 
@@ -68,7 +68,20 @@ def test_quotas_that_are_no_object_lift_no_limit(bad: Any) -> None:
 
 @pytest.mark.parametrize("bad", [0, -3, "long", 10**400])
 def test_a_burst_that_cannot_be_read_refuses_nothing_for_ever(bad: Any) -> None:
-    assert rates_from("device d", {"records_per_second": 5, "burst_seconds": bad}, CAUTIOUS, Rates()) == Rates(5.0)
+    assert rates_from("device d", {"records_per_second": 5, "burst_seconds": bad}, CAUTIOUS, Rates()) == Rates(
+        5.0, inf, 50.0
+    )
+
+
+def test_a_rate_bounds_the_backlog_too_unless_something_else_was_said() -> None:
+    for said, backlog in (
+        ({}, 50.0),
+        ({"backlog_records_per_second": 3}, 3.0),
+        ({"backlog_records_per_second": 0}, 0.0),
+    ):
+        held = rates_from("device d", {"records_per_second": 5, **said}, CAUTIOUS, Rates())
+        assert held is not None and held.backlog_records_per_second == backlog
+    assert rates_from("device d", {"bytes_per_second": 5}, CAUTIOUS, Rates()) == Rates(inf, 5.0)
 
 
 def test_a_burst_of_years_is_no_way_around_a_limit() -> None:

@@ -23,7 +23,7 @@ from connectors.gateway.errors import (
 )
 from connectors.gateway.formats import Form, serialise
 from connectors.gateway.records import Caller
-from connectors.gateway.schemas import MOST_TEXT, RegisteredSchema, chosen_subject, parse, subject_of
+from connectors.gateway.schema_text import MOST_TEXT, RegisteredSchema, chosen_subject, parse, subject_of
 from connectors.gateway.visible_topics import is_visible, writing_refusal
 from weir.settings import Settings
 

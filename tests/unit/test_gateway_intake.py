@@ -14,7 +14,6 @@ from connectors.gateway.limits import Device, Organisation, Sampling
 from connectors.gateway.reading import Reading, Span
 from connectors.gateway.records import SAMPLED_OUT, Caller, Outgoing, Written
 
-NOW_MS = Span(7, 300.0).now()[1] - 300_000
 KEY = Caller("p", "acme", "device")
 LEFT_OUT = Sampling("on_change")
 
@@ -57,6 +56,7 @@ class FakeRules:
         self.admitted: list[dict[str, tuple[int, int, int]]] = []
         self.over: GatewayError | dict[str, GatewayError] = {}
         self.forgotten: list[tuple[str, str]] = []
+        self.asked: list[str] = []
 
     def admit(
         self, organisation: Organisation, devices: Mapping[Device, tuple[int, int, int]], body_bytes: int
@@ -64,13 +64,16 @@ class FakeRules:
         self.admitted.append({each.id: counts for each, counts in devices.items()})
         return self.over
 
-    def keeps(self, sampling: Sampling, device_id: str, sensor: str, ts: int, value: Any, text: Any) -> bool:
+    def keeps(
+        self, sampling: Sampling, device_id: str, sensor: str, ts: int, value: Any, text: Any, marks: Any
+    ) -> bool:
         return bool(value)
 
     def forget(self, device_id: str, sensor: str) -> None:
         self.forgotten.append((device_id, sensor))
 
     def refusal(self, organisation: Any, device: Any, sensor: str, *labels: Any) -> GatewayError | None:
+        self.asked.append(device.id)
         return GatewayError(NEW_DIMENSIONS, "too many") if sensor == "new" else None
 
 
@@ -109,8 +112,13 @@ class World:
         return asyncio.run(self.intake.readings(caller, entries, 100))
 
 
-def of(device: str, sensor: str = "t", ts: int = NOW_MS, value: float | None = 1.0) -> Reading:
-    return Reading(device, sensor, ts, value)
+def now_ms() -> int:
+    """When it is asked: a long run of tests must not make what was measured now a backlog."""
+    return Span(7, 300.0).now()[1] - 300_000
+
+
+def of(device: str, sensor: str = "t", value: float | None = 1.0, *, ago_ms: int = 0) -> Reading:
+    return Reading(device, sensor, now_ms() - ago_ms, value)
 
 
 def codes(outcomes: Sequence[Outcome]) -> list[Any]:
@@ -142,6 +150,44 @@ def test_a_device_of_another_organisation_and_none_are_refused_in_the_same_words
     )
 
 
+def test_while_postgres_is_away_the_devices_that_are_known_go_on() -> None:
+    class Away(FakeFleet):
+        async def look_up(self, device_ids: set[str]) -> None:
+            raise GatewayError(KAFKA_RETRIABLE, "away", retry_after=2.0)
+
+    world = World()
+    world.fleet.__class__ = Away
+    assert codes(world.take(of("a"), of("b"), of("a"))) == [Written(0, 0), "away", Written(0, 1)]
+
+
+def test_a_device_has_nobody_elses_looked_up() -> None:
+    world = World()
+    world.take(of("a"), of("b"), of("foreign"), caller=Caller("p", "acme", "device", "a"))
+    assert world.fleet.known.keys() == {"a", "s"}
+
+
+def test_many_readings_are_written_in_their_order_and_let_others_in_between() -> None:
+    world, turns = World(), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> list[Outcome]:
+        waiting = asyncio.create_task(others())
+        try:
+            return await world.intake.readings(KEY, [of("a", ago_ms=-place) for place in range(2_600)], 100)
+        finally:
+            waiting.cancel()
+
+    outcomes = asyncio.run(both())
+    assert [each for each in outcomes if isinstance(each, Written)] == outcomes and turns > 8
+    assert [each.value for each in world.log.records] == [b"t"] * 2_600
+    assert world.rules.admitted == [{"a": (2_600, 0, 2_600)}]
+
+
 def test_the_key_of_a_device_writes_for_that_device_only() -> None:
     world = World(register_prefix="n")
     found = codes(world.take(of("a"), of("b"), of("nobody"), caller=Caller("p", "acme", "device", "a")))
@@ -167,7 +213,7 @@ def test_exactly_one_partition_is_right() -> None:
 
 def test_old_readings_count_as_backlog_and_what_is_sampled_out_not_at_all() -> None:
     world = World()
-    found = world.take(of("a"), of("a", ts=NOW_MS - 61_000), of("s", value=0.0), of("s"))
+    found = world.take(of("a"), of("a", ago_ms=61_000), of("s", value=0.0), of("s"))
     assert found[2] is SAMPLED_OUT
     assert world.rules.admitted == [{"a": (1, 1, 2), "s": (1, 0, 1)}]
     assert world.counts.counted["sampled_out"] == 1 and world.counts.counted["accepted"] == 3
@@ -199,8 +245,15 @@ def test_a_new_dimension_too_many_is_refused() -> None:
     assert codes(World().take(of("a", "new"), of("a"))) == ["new_dimensions", Written(0, 0)]
 
 
+def test_what_a_quota_refuses_costs_nothing_of_what_may_be_new() -> None:
+    world = World()
+    world.rules.over = {"a": GatewayError(OVER_QUOTA, "slow down")}
+    assert codes(world.take(of("a", "new"), of("b", "new"))) == ["over_quota", "new_dimensions"]
+    assert world.rules.asked == ["b"]
+
+
 def test_a_text_that_no_column_takes_is_refused() -> None:
-    long = Reading("a", "t", NOW_MS, 1.0, unit="x" * 257)
+    long = Reading("a", "t", now_ms(), 1.0, unit="x" * 257)
     assert codes(World().take(long, of("a"))) == ["too_long", Written(0, 0)]
 
 

@@ -147,6 +147,11 @@ def test_only_a_trusted_proxy_says_whose_address_it_is(trusted: str, peer: str, 
     assert TrustedProxies(trusted).client(peer, headers) == client
 
 
+def test_the_scope_of_an_address_which_may_be_any_text_is_left_out() -> None:
+    said = [(b"x-forwarded-for", b"fe80::1%x 200 organisation=evil")]
+    assert TrustedProxies("10.0.0.1").client("10.0.0.1", said) == "fe80::1"
+
+
 @pytest.mark.parametrize("text", ["proxy", "10.0.0.0/99", "10.0.0.1;10.0.0.2", "10.0.0.1/ 8"])
 def test_a_proxy_that_is_no_address_is_refused_at_start(text: str) -> None:
     with pytest.raises(ConfigError, match="TRUSTED_PROXIES"):

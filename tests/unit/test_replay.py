@@ -17,6 +17,7 @@ from connectors.gateway.pacing import MOST_QUEUED, Pacing
 from connectors.gateway.records import Outgoing, Written
 from connectors.gateway.replay import Replay
 from connectors.gateway.spool import Spool
+from connectors.gateway.spool_files import SpoolFiles
 
 RECORDS = [Outgoing("t", b"k", b"%d" % number) for number in range(10)]
 
@@ -81,6 +82,7 @@ def replayed(folder: Path, *answers: str) -> FakeLine:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(replay, "LONGEST_PAUSE_SECONDS", 0.001)
 
 
 VALUES = [each.value for each in RECORDS]
@@ -101,6 +103,22 @@ def test_a_record_that_is_refused_for_good_is_kept_and_the_others_go_on(tmp_path
     assert replayed(tmp_path, "refused").stored == VALUES[1:]
     (line,) = (tmp_path / "refused" / "refused.jsonl").read_text().splitlines()
     assert json.loads(line)["error_code"] == errors.TOO_LARGE
+
+
+def test_a_refusal_that_cannot_be_noted_down_is_noted_later_and_nothing_is_sent_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse, faults = SpoolFiles.refuse, [OSError(5, "input/output error")] * 3
+
+    def failing(self: SpoolFiles, records: Sequence[tuple[Outgoing, GatewayError]]) -> None:
+        if faults:
+            raise faults.pop()
+        refuse(self, records)
+
+    monkeypatch.setattr(SpoolFiles, "refuse", failing)
+    line = replayed(tmp_path, "refused")
+    assert (line.stored, line.tries) == (VALUES[1:], 1)
+    assert len((tmp_path / "refused" / "refused.jsonl").read_text().splitlines()) == 1
 
 
 def test_what_waits_for_its_turn_goes_half_as_fast_as_the_spool_empties() -> None:

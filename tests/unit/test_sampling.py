@@ -127,3 +127,12 @@ def test_more_series_than_it_may_remember_keep_too_much_and_cost_no_more_memory(
     assert len(sampler) <= 10
     assert sampler.keeps(CHANGE, "d0", "t", NOW + 1, 1.0, None)
     assert not sampler.keeps(CHANGE, "d999", "t", NOW + 1, 1.0, None)
+
+
+@pytest.mark.parametrize("sampling", [EVERY_10, BAND, CHANGE])
+def test_another_status_unit_or_quality_is_kept_although_the_number_is_the_same(
+    sampler: Sampler, sampling: Sampling
+) -> None:
+    marks: list[tuple[object, ...]] = [(0, "C", None), (0, "C", None), (7, "C", None), (7, "K", None), (7, "K", "bad")]
+    found = [sampler.keeps(sampling, "d", "t", NOW + place, 1.0, None, each) for place, each in enumerate(marks)]
+    assert found == [True, False, True, True, True]

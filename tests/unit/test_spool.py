@@ -6,7 +6,11 @@ import asyncio
 import errno
 import json
 import os
+import threading
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,11 @@ import pytest
 from connectors.gateway import errors, spool_files
 from connectors.gateway.errors import GatewayError
 from connectors.gateway.records import Outgoing
-from connectors.gateway.spool import Spool
+from connectors.gateway.spool import MOST_UNWRITTEN, SLICE_RECORDS, Spool
 from connectors.gateway.spool_files import START, SpoolFiles
 from connectors.gateway.spool_layout import BEGINNING, encode
 from connectors.gateway.spool_position import Position
+from connectors.gateway.waiting_keys import WaitingKeys
 from weir.errors import ConfigError
 
 
@@ -94,7 +99,10 @@ def test_opening_counts_what_waits_and_of_which_keys(tmp_path: Path) -> None:
     again.close()
     assert found.records == 3
     assert found.bytes == sum(len(encode(each)) for each in wanted[1:])
-    assert found.keys == {("weir.readings", b"b"): 1, ("weir.readings", b"a"): 1}
+    assert found.keys.waiting == 2
+    assert found.keys.holds("weir.readings", b"a") and found.keys.holds("weir.readings", b"b")
+    found.keys.remove_all(wanted[1:])
+    assert found.keys.waiting == 0
 
 
 def test_a_crash_between_write_and_sync_leaves_a_spool_that_opens(
@@ -401,6 +409,29 @@ def test_a_full_spool_says_507_takes_what_still_fits_and_has_room_again_after_re
     assert GatewayError(full, "").status == 507
 
 
+def test_a_disk_that_hangs_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = threading.Event()
+    large = Outgoing("t", b"k", bytes(MOST_UNWRITTEN // 4))
+
+    async def scenario() -> dict[str, int | None]:
+        spool, answers = Spool(tmp_path, 1_000_000_000), Answers()
+        await spool.open()
+        monkeypatch.setattr(os, "fdatasync", lambda _: hangs.wait(20))
+        for number in range(5):
+            spool.append([large], answers.named(str(number)))
+        await answers.all(2)
+        hangs.set()
+        await answers.all(5)
+        spool.append([large], answers.named("later"))
+        await answers.all(6)
+        await spool.close()
+        return answers.by_name
+
+    away = errors.KAFKA_RETRIABLE
+    expected = {"0": None, "1": None, "2": None, "3": away, "4": away, "later": None}
+    assert asyncio.run(scenario()) == expected
+
+
 @pytest.mark.parametrize(("code", "answer"), [(errno.ENOSPC, errors.SPOOL_FULL), (errno.EIO, errors.KAFKA_RETRIABLE)])
 def test_what_the_disk_refuses_is_refused_and_waits_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, answer: int
@@ -456,3 +487,64 @@ def test_what_is_appended_between_reading_the_last_and_asking_is_not_forgotten(t
         await spool.close()
 
     asyncio.run(scenario())
+
+
+def test_the_memory_for_keys_that_wait_does_not_grow_with_them(tmp_path: Path) -> None:
+    records = [record(number, b"device-%d" % number) for number in range(100_000)]
+    keys = WaitingKeys()
+    tracemalloc.start()
+    try:
+        for each in range(0, len(records), 1_000):
+            keys.add_all(records[each : each + 1_000])
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert grown < 100_000
+    assert all(keys.holds(each.topic, each.key) for each in records)
+    files = opened(tmp_path)
+    files.write(b"".join(map(encode, records)))
+    files.close()
+    tracemalloc.start()
+    try:
+        found = files.open()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        files.close()
+    assert found.keys.waiting == len(records)
+    assert most < 4 * 1_048_576 * 2 + sum(len(encode(each)) for each in records) * 1.5
+
+
+def test_two_keys_with_one_counter_wait_for_each_other_and_neither_is_let_go_too_early() -> None:
+    keys = WaitingKeys(1)
+    keys.add_all([record(1, b"a"), record(2, b"b"), record(3, None)])
+    assert keys.holds("weir.readings", b"c")
+    keys.remove_all([record(1, b"a"), record(3, None)])
+    assert keys.holds("weir.readings", b"b")
+    keys.remove_all([record(2, b"b"), record(2, b"b")])
+    assert not keys.holds("weir.readings", b"b") and keys.waiting == 0
+
+
+def test_senders_are_told_some_at_a_time_in_the_order_of_their_records(tmp_path: Path) -> None:
+    turns: list[int] = []
+    told: list[int] = []
+
+    async def scenario() -> None:
+        spool, turn = Spool(tmp_path, 10_000_000), 0
+        await spool.open()
+
+        def tell(number: int, _: GatewayError | None) -> None:
+            told.append(number)
+            turns.append(turn)
+
+        for number in range(5_000):
+            spool.append([record(number)], partial(tell, number))
+        while len(told) < 5_000:
+            turn += 1
+            await asyncio.sleep(0)
+        assert numbers((await spool.read(10_000)).records) == list(range(5_000))
+        await spool.close()
+
+    asyncio.run(scenario())
+    assert told == list(range(5_000))
+    assert max(Counter(turns).values()) <= SLICE_RECORDS

@@ -137,6 +137,13 @@ WIRE: Final = Group(
         ),
         broken("what is no HTTP", "HELLO\r\n\r\n", "`HELLO`"),
         broken("TLS where none is spoken", "\x16\x03\x01\x02\0\1\0\r\n\r\n", "the first bytes of TLS"),
+        broken("no host", "GET /topics HTTP/1.1\r\n\r\n", "`GET /topics HTTP/1.1` without `Host`"),
+        broken("two hosts", f"GET /topics HTTP/1.1\r\nHost: a\r\n{HOST}\r\n", "`Host: a`, `Host: gateway`"),
+        broken(
+            "a coding that is not chunks",
+            f"{POST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "`Transfer-Encoding: gzip, chunked`",
+        ),
         broken(
             "two lengths that differ",
             f"{POST}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}}}",

@@ -249,6 +249,14 @@ REPEATED: Final = Group(
             status=400,
             answer=refusal(400, "255"),
         ),
+        sent(
+            "an `Idempotency-Key` with a stream of v3",
+            body=record(1),
+            headers={"Idempotency-Key": "{unique}"},
+            lines=False,
+            status=400,
+            answer=refusal(400, "records:batch"),
+        ),
     ),
     "differs: it knows no such header",
 )

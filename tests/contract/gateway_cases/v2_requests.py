@@ -74,6 +74,14 @@ REQUESTS: Final = Group(
             status=406,
             answer=refusal(406),
         ),
+        posted(
+            "an empty `Accept`, which is any answer type",
+            headers={"Accept": ""},
+            shown="`Accept: `, empty",
+            body=records(READING),
+            answer=produced(taken()),
+            answer_headers={"content-type": V2},
+        ),
         posted("an answer type of v2", headers={"Accept": V2}, body=records(READING), answer=produced(taken())),
         posted(
             "any answer type",

@@ -87,6 +87,13 @@ BATCHES: Final = Group(
             answer=refusal(42208, "Too many entries in batch."),
         ),
         batched("what is no JSON", b"{", status=400, answer=refusal(400)),
+        batched(
+            "an entry with NaN: the batch is no JSON, and the answer names the entry",
+            b'{"entries": [{"id": "1", "value": {"type": "JSON", "data": 1}}, '
+            b'{"id": "2", "value": {"type": "JSON", "data": NaN}}]}',
+            status=422,
+            answer=refusal(42206, "Entry 1", "NaN"),
+        ),
         batched("another content type", batch(entry("1", 1)), media_type="text/plain", status=415, answer=refusal(415)),
     ),
 )

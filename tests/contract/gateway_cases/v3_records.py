@@ -166,6 +166,12 @@ RECORDS: Final = Group(
         ),
         sent("a time that is none", body=record(1, timestamp="yesterday"), answer=[refusal(400, "timestamp")]),
         sent(
+            "a time that Kafka would not take",
+            body=record(1, timestamp="9999-01-02T03:04:05Z"),
+            answer=[refusal(42203, "ahead")],
+            confluent="differs: 50002, with whatever else was in Kafka's batch",
+        ),
+        sent(
             "JSON that breaks off: what came before is stored",
             body=lines(record(1)) + b'{"value": {"type": "JSO',
             answer=[reported("{acme}.notes", value=JSON_DATA), refusal(400)],
