@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from connectors.gateway.server import Opened, serve
+from connectors.gateway.server.server import Opened, serve
 from weir.settings import load_settings
 
 Message = MutableMapping[str, Any]

@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from connectors.gateway.app import NOBODY
-from connectors.gateway.bodies import pieces, read_body
 from connectors.gateway.errors import REQUEST_TIMEOUT, GatewayError
-from connectors.gateway.held_bytes import HELD
 from connectors.gateway.http import encode_json
-from connectors.gateway.server import Opened, serve
+from connectors.gateway.server.bodies import pieces, read_body
+from connectors.gateway.server.held_bytes import HELD
+from connectors.gateway.server.server import Opened, serve
 from weir.settings import GatewaySettings, load_settings
 
 Scope = MutableMapping[str, Any]

@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from connectors.gateway.app import Gateway
-from connectors.gateway.client_address import TrustedProxies
 from connectors.gateway.cluster_view import Broker, ClusterState, Partition, Topic
-from connectors.gateway.dimensions import Dimensions
+from connectors.gateway.content.reading import Span
+from connectors.gateway.content.reading_encoder import ReadingEncoder
+from connectors.gateway.content.reading_format import ReadingFormat
+from connectors.gateway.content.schemas import RegisteredSchema, parse, subject_of
+from connectors.gateway.door.identity import refusal
 from connectors.gateway.errors import SERIALISATION_FAILED, GatewayError
 from connectors.gateway.idempotency import Idempotency
-from connectors.gateway.identity import refusal
 from connectors.gateway.intake import Intake, Readings, Rules
 from connectors.gateway.limits import Device, Organisation
-from connectors.gateway.metrics import RECORDS
-from connectors.gateway.observation import Observation
 from connectors.gateway.parts import Parts, make_app
-from connectors.gateway.quotas import Quotas
-from connectors.gateway.reading import Span
-from connectors.gateway.reading_encoder import ReadingEncoder
-from connectors.gateway.reading_format import ReadingFormat
+from connectors.gateway.quota.dimensions import Dimensions
+from connectors.gateway.quota.quotas import Quotas
+from connectors.gateway.quota.sampling import Sampler
 from connectors.gateway.records import Caller, Outgoing, Written
-from connectors.gateway.sampling import Sampler
-from connectors.gateway.schemas import RegisteredSchema, parse, subject_of
+from connectors.gateway.server.client_address import TrustedProxies
+from connectors.gateway.server.metrics import RECORDS
+from connectors.gateway.server.observation import Observation
 from connectors.gateway.visible_topics import topic_not_found
 from schemas import load_schema
 from tests.stack_under_test import settings_from

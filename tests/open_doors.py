@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.gateway.door import Door, open_door
+from connectors.gateway.door.door import Door, open_door
 from connectors.gateway.errors import GatewayError
 from tests.stack_under_test import settings_from
 

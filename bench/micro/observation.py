@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from connectors.gateway.access_log import AccessLog
-from connectors.gateway.client_address import TrustedProxies
-from connectors.gateway.metrics import BUCKETS, REQUESTS
-from connectors.gateway.observation import Observation
 from connectors.gateway.records import Caller
+from connectors.gateway.server.access_log import AccessLog
+from connectors.gateway.server.client_address import TrustedProxies
+from connectors.gateway.server.metrics import BUCKETS, REQUESTS
+from connectors.gateway.server.observation import Observation
 
 ROUTE = "/topics/{topic}"
 CALLER = Caller("abcdefghijkl", "acme", "device", "dev-000001")

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from connectors.gateway.dimensions import Dimensions
 from connectors.gateway.limits import Device, Organisation, Rates, Sampling
-from connectors.gateway.quotas import Quotas
-from connectors.gateway.sampling import Sampler
-from connectors.gateway.usage import Usage
+from connectors.gateway.quota.dimensions import Dimensions
+from connectors.gateway.quota.quotas import Quotas
+from connectors.gateway.quota.sampling import Sampler
+from connectors.gateway.quota.usage import Usage
 from weir.settings import GatewaySettings, Settings
 
 AMPLE = Rates(1e9, 1e12, 1e9)

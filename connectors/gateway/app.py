@@ -8,8 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from connectors.gateway.bodies import pieces, read_body
-from connectors.gateway.credentials import credentials_of
+from connectors.gateway.door.credentials import credentials_of
 from connectors.gateway.errors import (
     BAD_REQUEST,
     INTERNAL,
@@ -20,7 +19,6 @@ from connectors.gateway.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     GatewayError,
 )
-from connectors.gateway.held_bytes import HELD
 from connectors.gateway.http import (
     JSON,
     V2,
@@ -34,8 +32,10 @@ from connectors.gateway.http import (
     json_reply,
     wait_header,
 )
-from connectors.gateway.observation import Observation
 from connectors.gateway.records import Caller
+from connectors.gateway.server.bodies import pieces, read_body
+from connectors.gateway.server.held_bytes import HELD
+from connectors.gateway.server.observation import Observation
 
 if TYPE_CHECKING:
     from connectors.gateway.parts import Parts

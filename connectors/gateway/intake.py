@@ -14,9 +14,9 @@ from typing import Final, NamedTuple, Protocol
 
 from confluent_kafka import murmur2
 
+from connectors.gateway.content.reading import SHORT_BYTES, Reading, Span, long_text, refusal
 from connectors.gateway.errors import CONVERSION_FAILED, FORBIDDEN, PARTITION_NOT_FOUND, GatewayError
 from connectors.gateway.limits import NO_LIMIT, Device, Organisation, Sampling
-from connectors.gateway.reading import SHORT_BYTES, Reading, Span, long_text, refusal
 from connectors.gateway.records import SAMPLED_OUT, Caller, Headers, Outgoing, Written
 
 SLICE: Final = 500

@@ -8,25 +8,30 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.gateway import metrics, openapi, service, v2_produce, v2_view, v3_records, v3_view
+from connectors.gateway import openapi, service
 from connectors.gateway.app import Gateway
-from connectors.gateway.broker_log import BrokerLog
 from connectors.gateway.cluster_view import ClusterView
-from connectors.gateway.dimensions import Dimensions
-from connectors.gateway.door import Door, open_door
-from connectors.gateway.fleet import Fleet
+from connectors.gateway.content.reading import Span
+from connectors.gateway.content.reading_encoder import ReadingEncoder
+from connectors.gateway.content.reading_format import ReadingFormat
+from connectors.gateway.content.schemas import Schemas
+from connectors.gateway.door.door import Door, open_door
+from connectors.gateway.door.fleet import Fleet
+from connectors.gateway.door.identity import Identity
 from connectors.gateway.http import Route, Router
 from connectors.gateway.idempotency import Idempotency
-from connectors.gateway.identity import Identity
 from connectors.gateway.intake import Intake, Readings, Rules
-from connectors.gateway.observation import Observation, open_observation
-from connectors.gateway.quotas import Quotas
-from connectors.gateway.reading import Span
-from connectors.gateway.reading_encoder import ReadingEncoder
-from connectors.gateway.reading_format import ReadingFormat
-from connectors.gateway.sampling import Sampler
-from connectors.gateway.schemas import Schemas
-from connectors.gateway.usage import Usage
+from connectors.gateway.log.broker_log import BrokerLog
+from connectors.gateway.quota.dimensions import Dimensions
+from connectors.gateway.quota.quotas import Quotas
+from connectors.gateway.quota.sampling import Sampler
+from connectors.gateway.quota.usage import Usage
+from connectors.gateway.server import metrics
+from connectors.gateway.server.observation import Observation, open_observation
+from connectors.gateway.v2 import produce as v2_produce
+from connectors.gateway.v2 import view as v2_view
+from connectors.gateway.v3 import records as v3_records
+from connectors.gateway.v3 import view as v3_view
 from connectors.registry import Registry, value_subject
 from weir.errors import ConfigError
 from weir.settings import Settings

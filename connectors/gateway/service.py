@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from connectors.gateway.errors import KAFKA_RETRIABLE, GatewayError
 from connectors.gateway.http import JSON, V2, Reply, Request, Route, json_reply
-from connectors.gateway.metrics import WATCHED
+from connectors.gateway.server.metrics import WATCHED
 
 if TYPE_CHECKING:
     from connectors.gateway.parts import Parts

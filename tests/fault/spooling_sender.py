@@ -7,7 +7,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from connectors.gateway.broker_log import BrokerLog
+from connectors.gateway.log.broker_log import BrokerLog
 from connectors.gateway.records import Outgoing, Written
 from weir.settings import Settings
 

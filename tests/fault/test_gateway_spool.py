@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from connectors.gateway.broker_log import BrokerLog
+from connectors.gateway.log.broker_log import BrokerLog
 from connectors.gateway.records import SPOOLED_OFFSET, Outgoing, Written
 from tests.fault.own_broker import OwnBroker
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment, settings_from

@@ -18,11 +18,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from connectors.gateway import broker_producer, errors
-from connectors.gateway.broker_log import MOST_SPOOLED_BYTES, BrokerLog
+from connectors.gateway import errors
 from connectors.gateway.errors import GatewayError
+from connectors.gateway.log import broker_producer
+from connectors.gateway.log.broker_log import MOST_SPOOLED_BYTES, BrokerLog
+from connectors.gateway.log.spool import Spool
 from connectors.gateway.records import SPOOLED_OFFSET, Outgoing, Written
-from connectors.gateway.spool import Spool
 from connectors.kafka.client import kafka_client_config
 from tests.stack_under_test import StackUnderTest, settings_from
 from weir.settings import Settings

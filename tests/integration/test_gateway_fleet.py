@@ -22,11 +22,11 @@ from connectors.entities.directory import open_directory
 from connectors.entities.errors import ForbiddenError, InvalidError
 from connectors.entities.key_models import KeyCreate
 from connectors.entities.models import EntityCreate, EntityUpdate
-from connectors.gateway import door_queries
-from connectors.gateway.door import Door
-from connectors.gateway.door_properties import CAUTIOUS
-from connectors.gateway.fleet import LONGEST_ID
-from connectors.gateway.gathered import MOST_AT_ONCE
+from connectors.gateway.door import queries as door_queries
+from connectors.gateway.door.door import Door
+from connectors.gateway.door.fleet import LONGEST_ID
+from connectors.gateway.door.gathered import MOST_AT_ONCE
+from connectors.gateway.door.properties import CAUTIOUS
 from connectors.gateway.limits import Device, Rates, Sampling
 from connectors.postgres.devices import register
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
@@ -235,7 +235,7 @@ def test_many_ids_are_one_question(dsn: str, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(len(ids))
         return device_rows(conn, ids)
 
-    monkeypatch.setattr("connectors.gateway.fleet.device_rows", counted)
+    monkeypatch.setattr("connectors.gateway.door.fleet.device_rows", counted)
 
     async def scenario(door: Door) -> None:
         await door.fleet.look_up([f"made-up-{number}" for number in range(2_000)])
@@ -266,7 +266,7 @@ def test_what_was_asked_before_a_change_and_answered_after_it_is_asked_again(
                     time.sleep(0.01)
             return rows
 
-        monkeypatch.setattr("connectors.gateway.fleet.device_rows", slow)
+        monkeypatch.setattr("connectors.gateway.door.fleet.device_rows", slow)
         assert await found(door, "racing") == [Seen("racing", "acme", rates=limited(7.0))]
 
     at(dsn, scenario)

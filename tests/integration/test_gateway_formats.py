@@ -16,8 +16,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from connectors.gateway.cluster_view import ClusterView
+from connectors.gateway.content.schemas import Schemas
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.schemas import Schemas
 from connectors.kafka.client import kafka_client_config
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
 from tests.free_ports import free_port
@@ -111,7 +111,7 @@ def test_the_text_of_a_schema_is_not_registered_for_readings(stack: StackUnderTe
 def test_a_client_that_makes_a_schema_a_record_is_stopped(
     stack: StackUnderTest, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connectors.gateway.schemas.REGISTERED_AN_HOUR", 2)
+    monkeypatch.setattr("connectors.gateway.content.schemas.REGISTERED_AN_HOUR", 2)
     now = [0.0]
 
     async def run() -> None:

@@ -20,9 +20,9 @@ from connectors.entities.directory import Directory, open_directory
 from connectors.entities.key_models import KeyCreate, KeyRole, NewKey
 from connectors.entities.keys import SECRETS
 from connectors.entities.models import EntityUpdate
-from connectors.gateway.door import Door
+from connectors.gateway.door.door import Door
+from connectors.gateway.door.secret_checks import MOST_WRONG
 from connectors.gateway.records import Caller
-from connectors.gateway.secret_checks import MOST_WRONG
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
 from tests.open_doors import AWAY_SECONDS, MovedClock, MovedWall, becomes, door_on, refused
 from tests.stack_under_test import StackUnderTest

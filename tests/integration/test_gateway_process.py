@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from connectors.gateway.certificate import Certificate
+from connectors.gateway.server.certificate import Certificate
 from tests.free_ports import free_port
 from tests.gateway_world import GatewayProcess, GatewayWorld, gateway_world
 from tests.stack_under_test import StackUnderTest, plain_environment

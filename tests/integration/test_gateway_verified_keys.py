@@ -18,7 +18,7 @@ from connectors.entities.directory import open_directory
 from connectors.entities.key_models import KeyCreate, NewKey
 from connectors.entities.keys import SECRETS
 from connectors.entities.models import EntityUpdate
-from connectors.gateway.door import Door
+from connectors.gateway.door.door import Door
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
 from tests.open_doors import becomes, door_on, refused
 from tests.stack_under_test import StackUnderTest

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver import Client
 
-from connectors.gateway.usage import Usage
-from connectors.gateway.usage_ledger import UsageLedger
+from connectors.gateway.quota.usage import Usage
+from connectors.gateway.quota.usage_ledger import UsageLedger
 from tests.fault.proxied_servers import proxy_to, through
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
 from tests.one_server import clickhouse_database

@@ -20,9 +20,9 @@ from fastavro import parse_schema, schemaless_reader
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from connectors.gateway.content.reading import Reading
+from connectors.gateway.content.reading_encoder import ReadingEncoder
 from connectors.gateway.http import Route
-from connectors.gateway.reading import Reading
-from connectors.gateway.reading_encoder import ReadingEncoder
 from schemas import load_schema
 from tests.gateway_in_process import (
     CLUSTER,

@@ -10,9 +10,9 @@ import fastavro
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.gateway.avro_json import compiled
+from connectors.gateway.content.avro_json import compiled
+from connectors.gateway.content.json_stream import JsonStream
 from connectors.gateway.errors import CONVERSION_FAILED, GatewayError
-from connectors.gateway.json_stream import JsonStream
 
 MOST_LEVELS = 4
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=6) | st.text('{}"\\[]', max_size=6)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from connectors.gateway.errors import GatewayError
 from connectors.gateway.limits import Device, Organisation, Rates
-from connectors.gateway.quotas import Quotas
-from connectors.gateway.token_bucket import TokenBucket, capacity
+from connectors.gateway.quota.quotas import Quotas
+from connectors.gateway.quota.token_bucket import TokenBucket, capacity
 from weir.settings import GatewaySettings
 
 RATES = st.floats(0.001, 1e6)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.gateway.limits import Sampling
-from connectors.gateway.sampling import Sampler
+from connectors.gateway.quota.sampling import Sampler
 
 NOW = 1_700_000_000_000
 Series = list[tuple[int, float]]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.gateway import spool_layout
+from connectors.gateway.log import spool_layout
+from connectors.gateway.log.spool_layout import Tally, encode, read, tally
+from connectors.gateway.log.waiting_keys import WaitingKeys
 from connectors.gateway.records import Outgoing
-from connectors.gateway.spool_layout import Tally, encode, read, tally
-from connectors.gateway.waiting_keys import WaitingKeys
 
 LONG = 2**63 - 1
 pieces = st.none() | st.binary(max_size=12)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from connectors.gateway import broker_log, broker_producer
-from connectors.gateway.broker_log import BrokerLog
+from connectors.gateway.log import broker_log, broker_producer
+from connectors.gateway.log.broker_log import BrokerLog
+from connectors.gateway.log.spool import Spool
 from connectors.gateway.records import SPOOLED_OFFSET, Outgoing, Written
-from connectors.gateway.spool import Spool
 from tests.stack_under_test import settings_from
 
 Reports = deque[Callable[[KafkaError | None, Any], None]]

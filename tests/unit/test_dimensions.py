@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.gateway.dimensions import Dimensions
 from connectors.gateway.errors import NEW_DIMENSIONS, GatewayError
 from connectors.gateway.limits import Device, Organisation
-from connectors.gateway.seen_values import SeenValue, SeenValues
+from connectors.gateway.quota.dimensions import Dimensions
+from connectors.gateway.quota.seen_values import SeenValue, SeenValues
 from weir.errors import ConfigError
 
 DAY = 86_400
@@ -166,7 +166,7 @@ def test_what_a_crash_tore_is_passed_over_and_the_rest_is_known(tmp_path: Path) 
 
 
 def test_the_file_is_written_anew_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.gateway.seen_values.LARGE_BYTES", 1_000)
+    monkeypatch.setattr("connectors.gateway.quota.seen_values.LARGE_BYTES", 1_000)
     file = SeenValues(tmp_path, 10)
     file.load()
     for each in range(1_000):

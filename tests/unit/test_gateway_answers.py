@@ -12,7 +12,7 @@ from connectors.gateway.errors import FORBIDDEN, KAFKA_RETRIABLE, OVER_QUOTA, Ga
 from connectors.gateway.http import V2, Reply, Request, Route, Router
 from connectors.gateway.idempotency import Idempotency
 from connectors.gateway.records import SAMPLED_OUT, Caller, Written
-from connectors.gateway.v2_answer import produced
+from connectors.gateway.v2.answer import produced
 
 KEY = Caller("p", "acme", "device")
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from connectors.gateway import errors
-from connectors.gateway.bodies import INLINE_BYTES, pieces, read_body
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.held_bytes import HeldBytes, Share
-from connectors.gateway.inflating import MOST_MEMBERS, PIECE_BYTES, Inflater
 from connectors.gateway.records import Caller
+from connectors.gateway.server.bodies import INLINE_BYTES, pieces, read_body
+from connectors.gateway.server.held_bytes import HeldBytes, Share
+from connectors.gateway.server.inflating import MOST_MEMBERS, PIECE_BYTES, Inflater
 
 MOST = 1_000
 SHORT, LONG = 0.05, 5.0

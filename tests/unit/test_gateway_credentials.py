@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from connectors.gateway.credentials import LONGEST
+from connectors.gateway.door.credentials import LONGEST
+from connectors.gateway.door.identity import credentials_of, may_write
 from connectors.gateway.http import RawHeaders
-from connectors.gateway.identity import credentials_of, may_write
 from connectors.gateway.records import Caller
 
 KEY = b"wr_" + b"a" * 12 + b"_" + b"b" * 32

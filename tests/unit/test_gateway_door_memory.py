@@ -9,10 +9,10 @@ import pytest
 from argon2 import PasswordHasher
 
 from connectors.entities.passwords import Passwords
-from connectors.gateway import secret_checks
-from connectors.gateway.gathered import Gathered
-from connectors.gateway.recently_used import RecentlyUsed
-from connectors.gateway.secret_checks import MOST_WRONG, WINDOW_SECONDS, SecretChecks
+from connectors.gateway.door import secret_checks
+from connectors.gateway.door.gathered import Gathered
+from connectors.gateway.door.recently_used import RecentlyUsed
+from connectors.gateway.door.secret_checks import MOST_WRONG, WINDOW_SECONDS, SecretChecks
 from weir.errors import TransientError
 
 QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))

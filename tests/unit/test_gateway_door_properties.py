@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from connectors.gateway import door_properties
-from connectors.gateway.door_properties import CAUTIOUS, organisation_from, rates_from, sampling_from
+from connectors.gateway.door import properties as door_properties
+from connectors.gateway.door.properties import CAUTIOUS, organisation_from, rates_from, sampling_from
 from connectors.gateway.limits import Organisation, Rates, Sampling
 
 

@@ -11,6 +11,8 @@ import fastavro
 import msgspec
 import pytest
 
+from connectors.gateway.content.formats import Form, serialise
+from connectors.gateway.content.schema_text import MOST_TEXT, RegisteredSchema, chosen_subject, parse, subject_of
 from connectors.gateway.errors import (
     BAD_REQUEST,
     CONVERSION_FAILED,
@@ -21,9 +23,7 @@ from connectors.gateway.errors import (
     VALUE_SCHEMA_MISSING,
     GatewayError,
 )
-from connectors.gateway.formats import Form, serialise
 from connectors.gateway.records import Caller
-from connectors.gateway.schema_text import MOST_TEXT, RegisteredSchema, chosen_subject, parse, subject_of
 from connectors.gateway.visible_topics import is_visible, writing_refusal
 from weir.settings import Settings
 

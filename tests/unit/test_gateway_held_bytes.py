@@ -6,8 +6,8 @@ import pytest
 
 from connectors.gateway import errors
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.held_bytes import HeldBytes
 from connectors.gateway.records import Caller
+from connectors.gateway.server.held_bytes import HeldBytes
 
 ONE, OTHER = Caller("one", "acme", "device"), Caller("other", "acme", "device")
 THIRD, FOREIGN = Caller("third", "acme", "device"), Caller("foreign", "birch", "device")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from connectors.gateway.content.reading import Reading, Span
 from connectors.gateway.errors import KAFKA_RETRIABLE, NEW_DIMENSIONS, OVER_QUOTA, GatewayError
 from connectors.gateway.intake import Entry, Intake, Outcome, ReadingEntry, Readings, Rules
 from connectors.gateway.limits import Device, Organisation, Sampling
-from connectors.gateway.reading import Reading, Span
 from connectors.gateway.records import SAMPLED_OUT, Caller, Outgoing, Written
 
 KEY = Caller("p", "acme", "device")

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from connectors.gateway import v3_record, v3_stream
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.held_bytes import HELD
 from connectors.gateway.records import Caller
-from connectors.gateway.v3_live_streams import MOST_OF_KEY, LiveStreams
+from connectors.gateway.server.held_bytes import HELD
+from connectors.gateway.v3 import record as v3_record
+from connectors.gateway.v3 import stream as v3_stream
+from connectors.gateway.v3.live_streams import MOST_OF_KEY, LiveStreams
 from tests.gateway_in_process import CLUSTER, KEY, NOTES, GatewayInProcess
 
 HEADERS = [(b"x-api-key", KEY), (b"content-type", b"application/json")]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from connectors.gateway.access_log import FLUSH_SECONDS, MOST_LINES, AccessLog
-from connectors.gateway.client_address import TrustedProxies
-from connectors.gateway.metrics import BUCKETS, Records, Requests, Watched
-from connectors.gateway.observation import Observation
 from connectors.gateway.records import Caller
+from connectors.gateway.server.access_log import FLUSH_SECONDS, MOST_LINES, AccessLog
+from connectors.gateway.server.client_address import TrustedProxies
+from connectors.gateway.server.metrics import BUCKETS, Records, Requests, Watched
+from connectors.gateway.server.observation import Observation
 from weir.errors import ConfigError
 
 NOON = 1_790_000_000.123456

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectors.gateway.content.reading import MOST_BYTES, SHORT_BYTES, Reading, Span, long_text, refusal
+from connectors.gateway.content.reading_encoder import FIELDS, ReadingEncoder
+from connectors.gateway.content.reading_format import AvroReading, ReadingFormat
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.reading import MOST_BYTES, SHORT_BYTES, Reading, Span, long_text, refusal
-from connectors.gateway.reading_encoder import FIELDS, ReadingEncoder
-from connectors.gateway.reading_format import AvroReading, ReadingFormat
-from connectors.gateway.v2_body import PostedAvroReadings, PostedReadings, Quick, read_slowly
+from connectors.gateway.v2.body import PostedAvroReadings, PostedReadings, Quick, read_slowly
 from schemas import load_schema
 from weir.errors import ConfigError
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from connectors.gateway.errors import CONVERSION_FAILED, INVALID_SCHEMA, KAFKA_RETRIABLE, GatewayError
-from connectors.gateway.formats import serialise
-from connectors.gateway.schema_questions import (
+from connectors.gateway.content.formats import serialise
+from connectors.gateway.content.schema_questions import (
     MOST_KEPT,
     MOST_OF_ONE,
     NEGATIVE_SECONDS,
@@ -24,8 +23,9 @@ from connectors.gateway.schema_questions import (
     Questions,
     Refused,
 )
-from connectors.gateway.schema_text import MOST_TEXT, RegisteredSchema, parse
-from connectors.gateway.schemas import Schemas
+from connectors.gateway.content.schema_text import MOST_TEXT, RegisteredSchema, parse
+from connectors.gateway.content.schemas import Schemas
+from connectors.gateway.errors import CONVERSION_FAILED, INVALID_SCHEMA, KAFKA_RETRIABLE, GatewayError
 from connectors.registry import Version
 from schemas import load_schema
 from weir.errors import TransientError
@@ -268,7 +268,7 @@ class FakeRegistry:
 
 
 def schemas_of(registry: FakeRegistry, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> Schemas:
-    monkeypatch.setattr("connectors.gateway.schemas.Registry", lambda *_, **__: registry)
+    monkeypatch.setattr("connectors.gateway.content.schemas.Registry", lambda *_, **__: registry)
     return Schemas(Settings(), clock)
 
 
@@ -368,7 +368,7 @@ def test_a_schema_that_is_long_to_read_does_not_hold_up_the_event_loop(monkeypat
         return parse(text)
 
     for module in ("schemas", "readings_schemas"):
-        monkeypatch.setattr(f"connectors.gateway.{module}.parse", watched)
+        monkeypatch.setattr(f"connectors.gateway.content.{module}.parse", watched)
 
     async def run() -> None:
         schemas = schemas_of(registry, lambda: 0.0, monkeypatch)

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from connectors.gateway.v3_quick import quick_reading
-from connectors.gateway.v3_stream import Unread
+from connectors.gateway.v3.quick import quick_reading
+from connectors.gateway.v3.stream import Unread
 
 
 def test_reports_wait_up_to_their_limit_and_go_out_in_order() -> None:

@@ -13,8 +13,8 @@ from typing import TypeVar
 import pytest
 
 from connectors.entities.api_key_text import new_key_text
-from connectors.gateway import verified_keys
-from connectors.gateway.verified_keys import VerifiedKeys
+from connectors.gateway.door import verified_keys
+from connectors.gateway.door.verified_keys import VerifiedKeys
 
 Answer = TypeVar("Answer")
 KEY = b"wr_abcdefghijkl_" + b"s" * 32

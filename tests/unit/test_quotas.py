@@ -8,7 +8,7 @@ import pytest
 
 from connectors.gateway.errors import OVER_QUOTA, GatewayError
 from connectors.gateway.limits import NO_LIMIT, Device, Organisation, Rates
-from connectors.gateway.quotas import Quotas
+from connectors.gateway.quota.quotas import Quotas
 from weir.settings import GatewaySettings
 
 ACME = Organisation("acme", rates=Rates(records_per_second=1_000.0))

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from connectors.gateway import errors, replay
-from connectors.gateway.batch import Batch, Outcome
+from connectors.gateway import errors
 from connectors.gateway.errors import GatewayError
-from connectors.gateway.kafka_refusals import busy
-from connectors.gateway.pacing import MOST_QUEUED, Pacing
+from connectors.gateway.log import replay
+from connectors.gateway.log.batch import Batch, Outcome
+from connectors.gateway.log.kafka_refusals import busy
+from connectors.gateway.log.pacing import MOST_QUEUED, Pacing
+from connectors.gateway.log.replay import Replay
+from connectors.gateway.log.spool import Spool
+from connectors.gateway.log.spool_files import SpoolFiles
 from connectors.gateway.records import Outgoing, Written
-from connectors.gateway.replay import Replay
-from connectors.gateway.spool import Spool
-from connectors.gateway.spool_files import SpoolFiles
 
 RECORDS = [Outgoing("t", b"k", b"%d" % number) for number in range(10)]
 

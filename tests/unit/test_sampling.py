@@ -5,7 +5,7 @@ from math import inf, nan
 import pytest
 
 from connectors.gateway.limits import Sampling
-from connectors.gateway.sampling import Sampler
+from connectors.gateway.quota.sampling import Sampler
 
 NOW = 1_700_000_000_000
 SECOND = 1_000

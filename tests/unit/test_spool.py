@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 
-from connectors.gateway import errors, spool_files
+from connectors.gateway import errors
 from connectors.gateway.errors import GatewayError
+from connectors.gateway.log import spool_files
+from connectors.gateway.log.spool import MOST_UNWRITTEN, SLICE_RECORDS, Spool
+from connectors.gateway.log.spool_files import START, SpoolFiles
+from connectors.gateway.log.spool_layout import BEGINNING, encode
+from connectors.gateway.log.spool_position import Position
+from connectors.gateway.log.waiting_keys import WaitingKeys
 from connectors.gateway.records import Outgoing
-from connectors.gateway.spool import MOST_UNWRITTEN, SLICE_RECORDS, Spool
-from connectors.gateway.spool_files import START, SpoolFiles
-from connectors.gateway.spool_layout import BEGINNING, encode
-from connectors.gateway.spool_position import Position
-from connectors.gateway.waiting_keys import WaitingKeys
 from weir.errors import ConfigError
 
 

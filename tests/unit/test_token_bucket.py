@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from connectors.gateway.token_bucket import TokenBucket, capacity
+from connectors.gateway.quota.token_bucket import TokenBucket, capacity
 
 
 def take(bucket: TokenBucket, tokens: float, rate: float, burst_seconds: float, now: float) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.gateway.usage_ledger import UsageLedger, UsageRow
+from connectors.gateway.quota.usage_ledger import UsageLedger, UsageRow
 
 
 def accepted(organisation: str, minute: int, number: int) -> UsageRow:

@@ -11,7 +11,7 @@ from functools import partial
 import click
 
 from connectors.gateway.parts import make_app, open_parts
-from connectors.gateway.server import Opened, serve
+from connectors.gateway.server.server import Opened, serve
 from weir.garbage import collect_rarely
 from weir.settings import Settings, load_settings
 

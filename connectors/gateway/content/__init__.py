@@ -1,0 +1,1 @@
+"""What records hold: readings, JSON, Avro, schemas."""

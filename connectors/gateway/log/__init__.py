@@ -1,0 +1,1 @@
+"""Where records go: to Kafka, and to a spool on disk while Kafka is away."""

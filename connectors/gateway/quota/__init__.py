@@ -1,0 +1,1 @@
+"""How much may come, what of it is worth storing, and what became of it."""

@@ -1,0 +1,1 @@
+"""HTTP as it arrives: connections, limits, bodies, what is written down of each request."""

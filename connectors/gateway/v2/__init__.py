@@ -1,0 +1,1 @@
+"""REST Proxy v2: producing, and looking at topics."""
