@@ -8,6 +8,7 @@ from connectors.kafka.topics import check_topics
 from connectors.postgres.metadata import metadata_version
 from connectors.registry import Registry, value_subject
 from sinks.clickhouse.client import connect, translating
+from sinks.clickhouse.cluster import check_form
 from streams.engine.retrying import patiently
 from weir.errors import ConfigError
 from weir.settings import Settings
@@ -38,6 +39,7 @@ def _check_tables(settings: Settings) -> None:
         with translating(settings.clickhouse):
             for table in ("raw_readings", "agg_1m", "agg_1h", "alerts", "events", "dead_letters"):
                 client.command(f"DESCRIBE TABLE {table}")
+            check_form(client, settings.clickhouse)
     finally:
         client.close()
 

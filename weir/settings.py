@@ -88,6 +88,10 @@ class ClickHouseSettings(_Group):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="policy whose volume 'cold' takes rows after their hot days",
     )
+    cluster: str | None = Field(None, pattern=r"^\w[\w.-]*$", description="cluster whose servers share the tables")
+    insert_quorum: str = Field(
+        "auto", pattern=r"^(auto|[1-9])$", description="replicas that must have a cluster's insert"
+    )
 
 
 class StreamSettings(_Group):

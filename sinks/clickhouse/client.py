@@ -13,6 +13,7 @@ import clickhouse_connect
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
+from sinks.clickhouse.cluster import session_settings
 from weir.errors import ConfigError, TransientError, WeirError
 from weir.server_errors import clickhouse_passes
 from weir.settings import ClickHouseSettings
@@ -51,6 +52,7 @@ def connect(settings: ClickHouseSettings, *, database: bool = True) -> Client:
             autogenerate_session_id=False,
             client_name="weir",
             query_retries=0,
+            settings=session_settings(settings),
         )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from clickhouse_connect.driver import Client
 
+from sinks.clickhouse.cluster import check_cluster, check_form, on_every_server
 from sinks.clickhouse.existing import Existing, read_existing
-from sinks.clickhouse.relation import Column, Table, View, quoted
+from sinks.clickhouse.relation import Column, Table, View, everywhere, quoted
 from sinks.clickhouse.tables import relations
 from weir.change import Change
 from weir.errors import ConfigError
@@ -27,7 +28,7 @@ def statements(settings: Settings) -> list[Statement]:
     """Everything that an empty server needs, in order; each statement may be repeated."""
     database = settings.clickhouse.database
     return [
-        Statement(database, f"CREATE DATABASE IF NOT EXISTS `{database}`"),
+        Statement(database, _create_database(settings)),
         *(Statement(relation.name, relation.create(database)) for relation in relations(settings)),
     ]
 
@@ -41,27 +42,43 @@ def apply(
     TTL and table settings are altered in place, a view is replaced. A column's type, an engine or a key that differs
     cannot be: the change then says ``differs`` and the table stays as it is.
 
-    Raises :class:`ConfigError` when the storage policy of the settings has no volume named cold.
+    On a cluster every statement goes to all of its servers, and what one of them lacks is made there.
+
+    Raises :class:`ConfigError` when the storage policy of the settings has no volume named cold, when the servers are
+    not the cluster that the settings name, and when the tables are of the other form, one server's or a cluster's.
     """
     database = settings.clickhouse.database
     _check_policy(client, settings.clickhouse.storage_policy)
-    changes = [_database(client, database, dry_run)]
+    check_cluster(client, settings.clickhouse)
+    check_form(client, settings.clickhouse)
+    whole = on_every_server(client, settings.clickhouse) if settings.clickhouse.cluster else None
+    changes = [_database(client, settings, whole, dry_run)]
     existing = read_existing(client, database)
     for relation in relations(settings) if wanted is None else wanted:
         found = existing.get(relation.name)
         steps = _steps(relation, found, database)
+        if found is not None and whole is not None and relation.name not in whole:
+            steps.insert(0, Statement("servers that lack it", relation.create(database)))
         for statement in steps if not dry_run else []:
             client.command(statement.sql)
         changes.append(_told(relation, found, steps))
     return changes
 
 
-def _database(client: Client, database: str, dry_run: bool) -> Change:
-    if client.query("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": database}).result_rows:
+def _database(client: Client, settings: Settings, whole: set[str] | None, dry_run: bool) -> Change:
+    database = settings.clickhouse.database
+    query = "SELECT 1 FROM system.databases WHERE name = {name:String}"
+    there = database in whole if whole is not None else client.query(query, {"name": database}).result_rows
+    if there:
         return Change("clickhouse", database, "unchanged")
     if not dry_run:
-        client.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        client.command(_create_database(settings))
     return Change("clickhouse", database, "create", "database")
+
+
+def _create_database(settings: Settings) -> str:
+    where = settings.clickhouse
+    return f"CREATE DATABASE IF NOT EXISTS `{where.database}`{everywhere(where.cluster or '')}"
 
 
 def _check_policy(client: Client, policy: str | None) -> None:
@@ -77,7 +94,7 @@ def _steps(relation: Table | View, found: Existing | None, database: str) -> lis
     if found is None:
         return [Statement("create", relation.create(database))]
     if isinstance(relation, Table):
-        alter = f"ALTER TABLE `{database}`.`{relation.name}` "
+        alter = f"ALTER TABLE `{database}`.`{relation.name}`{everywhere(relation.cluster)} "
         return [Statement(what, alter + clause) for what, clause in _alterations(relation, found)]
     same = (
         found.select == relation.select(database)

@@ -29,7 +29,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A MergeTree table; ``settings`` are the table's own settings by name."""
+    """A MergeTree table, or a Distributed one, which has no keys; ``settings`` are the table's own settings by name.
+
+    ``cluster`` is empty or the cluster on every server of which it is made.
+    """
 
     name: str
     comment: str
@@ -39,6 +42,7 @@ class Table:
     order_by: str
     ttl: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    cluster: str = ""
 
     def create(self, database: str) -> str:
         """The CREATE TABLE statement."""
@@ -46,10 +50,10 @@ class Table:
         ttl = f"\nTTL {self.ttl}" if self.ttl else ""
         pairs = ", ".join(f"{name} = {value}" for name, value in self.settings.items())
         settings = f"\nSETTINGS {pairs}" if pairs else ""
+        keys = f"PARTITION BY {self.partition_by}\nORDER BY ({self.order_by}){ttl}{settings}\n" if self.order_by else ""
         return (
-            f"CREATE TABLE IF NOT EXISTS `{database}`.`{self.name}`\n(\n{columns}\n)\nENGINE = {self.engine}\n"
-            f"PARTITION BY {self.partition_by}\nORDER BY ({self.order_by}){ttl}{settings}\n"
-            f"COMMENT {quoted(self.comment)}"
+            f"CREATE TABLE IF NOT EXISTS `{database}`.`{self.name}`{everywhere(self.cluster)}\n(\n{columns}\n)\n"
+            f"ENGINE = {self.engine}\n{keys}COMMENT {quoted(self.comment)}"
         )
 
 
@@ -62,6 +66,7 @@ class View:
     table: str
     columns: tuple[Column, ...]
     where: str = ""
+    cluster: str = ""
 
     def select(self, database: str) -> str:
         """What the view reads, as the server prints it on one line."""
@@ -75,9 +80,14 @@ class View:
             f"    `{column.name}` {column.type} COMMENT {quoted(column.comment)}" for column in self.columns
         )
         return (
-            f"CREATE OR REPLACE VIEW `{database}`.`{self.name}`\n(\n{columns}\n)\n"
+            f"CREATE OR REPLACE VIEW `{database}`.`{self.name}`{everywhere(self.cluster)}\n(\n{columns}\n)\n"
             f"COMMENT {quoted(self.comment)}\nAS {self.select(database)}"
         )
+
+
+def everywhere(cluster: str) -> str:
+    """The clause that has a statement carried out on every server of a cluster; empty for none."""
+    return f" ON CLUSTER `{cluster}`" if cluster else ""
 
 
 def quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sinks.clickhouse.relation import Column, Table, View
+from sinks.clickhouse.sharded import sharded
 from weir.settings import Settings
 
 LABEL = "LowCardinality(String)"
@@ -39,8 +40,9 @@ _SERIES = (
 
 
 def relations(settings: Settings) -> list[Table | View]:
-    """All tables, then all views, which read them."""
-    return [*tables(settings), *views(settings)]
+    """All tables, then all views, which read them; on a cluster the sharded form of both."""
+    cluster = settings.clickhouse.cluster or ""
+    return [*sharded(tables(settings), settings), *(replace(view, cluster=cluster) for view in views(settings))]
 
 
 def tables(settings: Settings) -> list[Table]:

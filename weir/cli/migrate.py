@@ -44,21 +44,33 @@ _COLOURS: dict[Action, str] = {"create": "green", "alter": "yellow", "remove": "
 @click.option(
     "--down-to", type=click.IntRange(min=0), metavar="N", help="Undo Postgres migrations above N, nothing else."
 )
+@click.option(
+    "--cluster",
+    metavar="NAME",
+    help="Make the tables on every server of ClickHouse's cluster NAME, as WEIR_CLICKHOUSE__CLUSTER does.",
+)
 @click.option("--patience", default=10.0, show_default=True, metavar="SECONDS", help="How long a server may be away.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of a table.")
-def command(dry_run: bool, sample: bool, down_to: int | None, patience: float, as_json: bool) -> None:
+def command(
+    dry_run: bool, sample: bool, down_to: int | None, cluster: str | None, patience: float, as_json: bool
+) -> None:
     """Create or update what Weir needs in Postgres, ClickHouse, Kafka and the schema registry, in that order.
 
-    A second run changes nothing. Nothing that holds data is ever dropped, except by --down-to.
+    A second run changes nothing. Nothing that holds data is ever dropped, except by --down-to. A dry run for a cluster
+    also prints the statements that an empty one needs.
 
     \b
     Example:
       weir migrate --dry-run
+      weir migrate --cluster telemetry --dry-run
       weir migrate --sample
 
     Exit codes: 0 done; 1 a server is away; 2 settings, schemas or tables do not fit (the sentence says which).
     """
-    settings = load_settings()
+    settings = _on_cluster(load_settings(), cluster)
+    made = ddl.statements(settings) if dry_run and settings.clickhouse.cluster and down_to is None else []
+    if made and not as_json:
+        click.echo("".join(f"{statement.sql};\n\n" for statement in made), nl=False)
     steps = [_down(down_to)] if down_to is not None else [_postgres(sample), _clickhouse, _topics, _contracts]
     changes: list[Change] = []
     try:
@@ -69,7 +81,8 @@ def command(dry_run: bool, sample: bool, down_to: int | None, patience: float, a
             _show(changes, dry_run)
         raise
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "changes": [asdict(change) for change in changes]}))
+        told = {"dry_run": dry_run, "changes": [asdict(change) for change in changes]}
+        click.echo(json.dumps(told | ({"statements": [statement.sql for statement in made]} if made else {})))
     else:
         _show(changes, dry_run)
 
@@ -81,6 +94,13 @@ def migrate(settings: Settings, *, dry_run: bool = False, sample: bool = False, 
     :class:`ConfigError` when something does not fit.
     """
     return list(_all([_postgres(sample), _clickhouse, _topics, _contracts], settings, dry_run, patience))
+
+
+def _on_cluster(settings: Settings, cluster: str | None) -> Settings:
+    if cluster is None or cluster == settings.clickhouse.cluster:
+        return settings
+    click.echo(f"Everything else needs WEIR_CLICKHOUSE__CLUSTER={cluster} in its settings, too.", err=True)
+    return load_settings(clickhouse=settings.clickhouse.model_dump() | {"cluster": cluster})
 
 
 def _all(steps: list[Step], settings: Settings, dry_run: bool, patience: float) -> Iterator[Change]:
