@@ -49,12 +49,13 @@ bench: $(STAMP)  ## the pipeline benchmark, about two minutes
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-lock:  ## both lock files from pyproject.toml (needs uv)
+lock:  ## the lock files from pyproject.toml, and those of the benchmark's peers (needs uv)
 	$(LOCK) --all-extras --output-file requirements.lock pyproject.toml build-requirements.in
 	@# the part of it that running needs, for the image: the same versions, held by constraints without hashes
 	sed -n 's/^\([A-Za-z0-9._-]*==.*[^ \\]\) *\\*$$/\1/p' requirements.lock > requirements-constraints.tmp
 	$(LOCK) --constraint requirements-constraints.tmp --output-file requirements-runtime.lock pyproject.toml build-requirements.in
 	rm requirements-constraints.tmp
+	for peer in bench/peers/*.in; do $(LOCK) --output-file "$${peer%.in}.lock" "$$peer"; done
 
 clean:  ## the virtual environment and the embedded data
 	rm -rf $(VENV) .weir .pytest_cache .mypy_cache .ruff_cache .hypothesis

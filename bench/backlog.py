@@ -20,13 +20,13 @@ FLUSH_SECONDS = 90.0
 class Writer:
     """Writes messages keyed by device; nothing counts before :meth:`finish`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the producer."""
+    def __init__(self, settings: Settings, topic: str | None = None) -> None:
+        """Make the producer; without a ``topic`` it writes to the readings topic."""
         quiet = logging.getLogger("weir.kafka.bench")
         quiet.addHandler(logging.NullHandler())  # a coordinator that just starts is asked again; nobody need know
         quiet.propagate = False
         config = producer_config(kafka_client_config(settings.kafka)) | {"linger.ms": 20}
-        self._topic = settings.topics.readings
+        self._topic = topic or settings.topics.readings
         self._failures: list[KafkaError] = []
         self._producer = Producer(config | {"on_delivery": self._delivered}, logger=quiet)
 

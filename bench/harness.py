@@ -6,7 +6,8 @@ import http.client
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 SAMPLE_SECONDS = 0.02
 """Two ticks of the clock that the kernel counts CPU in."""
+
+LOOK_SECONDS = 0.25
+"""How often a tree's new processes are looked for: it costs some milliseconds."""
 
 MACHINE = "machine"
 """Name under which the CPU of everything that runs on this machine is counted."""
@@ -26,9 +30,9 @@ class CpuMeter:
     A context manager; it samples while it is entered. A process that ends keeps its last figures.
     """
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        """Watch ``pids``, by name."""
-        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+    def __init__(self, pids: Mapping[str, int], trees: Collection[str] = ()) -> None:
+        """Watch ``pids``, by name; those named in ``trees`` with all processes that they start."""
+        self._processes = {name: _Watched(psutil.Process(pid), name in trees) for name, pid in pids.items()}
         self._times: list[float] = []
         self._used: dict[str, list[float]] = {name: [] for name in (*pids, MACHINE)}
         self._peak: dict[str, int] = dict.fromkeys(pids, 0)
@@ -71,14 +75,10 @@ class CpuMeter:
         self._times.append(time.time())
         machine = psutil.cpu_times()
         self._used[MACHINE].append(machine.user + machine.system)
-        for name, process in self._processes.items():
-            used = self._used[name]
-            try:
-                times = process.cpu_times()
-                used.append(times.user + times.system)
-                self._peak[name] = max(self._peak[name], _high_water(process))
-            except psutil.NoSuchProcess:
-                used.append(used[-1] if used else 0.0)
+        for name, watched in self._processes.items():
+            self._used[name].append(watched.cpu_seconds())
+            with suppress(psutil.NoSuchProcess):
+                self._peak[name] = max(self._peak[name], _high_water(watched.process))
 
     def _at(self, name: str, moment: float) -> float:
         used = self._used[name]
@@ -87,6 +87,27 @@ class CpuMeter:
             return used[min(at, len(used) - 1)]
         before, after = self._times[at - 1], self._times[at]
         return used[at - 1] + (used[at] - used[at - 1]) * (moment - before) / (after - before)
+
+
+class _Watched:
+    """A process, or a tree of them: descendants are looked for every :data:`LOOK_SECONDS`, and count until they end."""
+
+    def __init__(self, process: psutil.Process, is_tree: bool) -> None:
+        self.process = process
+        self._family = {process.pid: process}
+        self._used: dict[int, float] = {}
+        self._look_at = time.monotonic() if is_tree else float("inf")
+
+    def cpu_seconds(self) -> float:
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_SECONDS
+            with suppress(psutil.NoSuchProcess):
+                self._family |= {child.pid: child for child in self.process.children(recursive=True)}
+        for pid, process in self._family.items():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                self._used[pid] = times.user + times.system
+        return sum(self._used.values())
 
 
 def _high_water(process: psutil.Process) -> int:

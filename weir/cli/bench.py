@@ -14,6 +14,7 @@ from bench.testbed import running_testbed
 from weir.cli.bench_enrichment import enrich
 from weir.cli.bench_gateway import gateway
 from weir.cli.bench_late import late
+from weir.cli.bench_peers import peers
 from weir.cli.bench_recovery import recovery
 from weir.cli.figures import Figure, figures_json, print_figures, verdict, warn_when_busy
 from weir.cli.step_view import StepView
@@ -41,6 +42,7 @@ command.add_command(recovery)
 command.add_command(late)
 command.add_command(enrich)
 command.add_command(gateway)
+command.add_command(peers)
 
 
 @command.command(name="pipeline")
