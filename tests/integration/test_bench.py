@@ -103,6 +103,8 @@ def test_late_readings_of_ten_minutes_are_corrected_by_a_handful_of_queries(test
         (("recovery", "--live", "0"), "--live"),
         (("late", "--late", "1"), "--late"),
         (("gateway", "--seconds", "0"), "--seconds"),
+        (("peers", "--messages", "5"), "--messages"),
+        (("peers", "--only", "flink"), "--only"),
     ],
 )
 def test_too_little_is_refused_before_anything_starts(tmp_path: Path, arguments: tuple[str, ...], option: str) -> None:
@@ -142,3 +144,25 @@ def test_a_small_run_of_the_gateway_acknowledges_what_kafka_has_and_leaves_no_na
     assert len(told["targets"]) == 4
     admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
     assert not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("bench-")]
+
+
+def test_a_peer_that_cannot_be_installed_is_named_and_the_others_windows_are_right(
+    testbed: StackUnderTest, tmp_path: Path
+) -> None:
+    nothing = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "WEIR_CACHE_DIR": str(tmp_path / "cache")}
+    ended = bench(testbed, "peers", "--messages", "1000", "--only", "faust", "--only", "bytewax", **nothing)
+    assert ended.code == 0, ended.err
+    told = ended.json()
+    assert told["stored"] == [told["distinct"]] == [990]
+    faust, bytewax = told["peers"]["faust"], told["peers"]["bytewax"]
+    assert faust["reason"] is None
+    assert faust["readings"] == 1_000 + 4_000, "those that close the windows count too"
+    assert 0 < faust["windows"] == faust["expected_windows"] <= 990
+    assert faust["readings_per_second"]["median"] > 0 < faust["cpu_seconds_per_million"]["median"]
+    ratio = told["weir"]["readings_per_second"]["median"] / faust["readings_per_second"]["median"]
+    assert faust["weir_ratio"]["median"] == pytest.approx(ratio, rel=0.01)
+    assert (faust["target"], faust["met"]) == (None, None)
+    assert "bytewax" in bytewax["reason"]
+    assert (bytewax["target"], bytewax["met"], bytewax["readings_per_second"]) == (5.0, None, None)
+    admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
+    assert not [topic for topic in admin.list_topics(timeout=10).topics if "bench-" in topic]
