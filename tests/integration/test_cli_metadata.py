@@ -23,7 +23,6 @@ from connectors.entities.actor import SYSTEM
 from connectors.entities.directory import open_directory
 from tests.one_server import postgres_database
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
 from tests.weir_command import Ended, weir
 from weir.cli.main import program
 from weir.errors import WeirError
@@ -477,18 +476,18 @@ def test_follow_shows_what_happens_from_now_on_once_and_misses_no_slow_transacti
         "INSERT INTO events (event_type, entity_id, entity_type, entity_key, organisation_id)"
         " SELECT %s, id, entity_type, key, id FROM entities WHERE key = 'lab'"
     )
-    looking = (
-        "SELECT FROM pg_stat_activity WHERE query LIKE '%%pg_visible_in_snapshot%%'"
-        " AND datname = current_database() AND pid <> pg_backend_pid()"
-    )
     arguments = ["events", "--follow", "--jsonl", "--limit", "3", "--type", "test"]
     with psycopg.connect(shell.dsn) as slow, psycopg.connect(shell.dsn, autocommit=True) as quick:
         slow.execute(happen, ["test.slow"])
         following = subprocess.Popen(
-            [sys.executable, "-m", "weir", *arguments], env=shell.environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "weir", *arguments],
+            env=shell.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
-            wait_until(lambda: shell.rows(looking) or following.poll() is not None, "the command looks")
+            assert "Following" in (following.stderr.readline() if following.stderr else "")
             quick.execute(happen, ["test.quick"])
             first = json.loads(following.stdout.readline() if following.stdout else "")
             slow.commit()

@@ -119,6 +119,7 @@ def _follow(search: dict[str, Any], wanted: Asked) -> None:
     shown = 0
     with directory() as metadata:
         tail = EventTail(metadata)
+    click.echo("Following from now on; Ctrl-C ends it.", err=True)
     while wanted.limit is None or shown < wanted.limit:
         with directory() as metadata:
             rest = wanted.limit - shown if wanted.limit is not None else None

@@ -131,7 +131,8 @@ class DoorProtocol(HttpToolsProtocol):
         else:  # another request ended in it: only what is known to be of this one counts
             self._unended = self._head_bytes() if self.place is Place.HEADERS else 0
         if self._unended > self.limits.header_bytes:
-            self._refuse_and_close(_headers_too_large(self.limits))
+            is_url = self.place is Place.HEADERS and not self.headers and len(self.url) > self.limits.header_bytes // 2
+            self._refuse_and_close(_url_too_long() if is_url else _headers_too_large(self.limits))
 
     # What the parser finds; an exception here ends the parsing, and comes out as send_400_response
     def on_message_begin(self) -> None:
@@ -146,7 +147,7 @@ class DoorProtocol(HttpToolsProtocol):
         """A piece of the request's target."""
         self.url += url
         if len(self.url) > MOST_URL_BYTES:
-            self._refuse(GatewayError(errors.URI_TOO_LONG, f"The URL is longer than {MOST_URL_BYTES} bytes."))
+            self._refuse(_url_too_long())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header. Those after a chunked body are dropped: what they would say was decided long before."""
@@ -335,6 +336,10 @@ async def cut_overdue(connections: Collection[object]) -> None:
             cut += 1
             if cut % CUT_AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+
+def _url_too_long() -> GatewayError:
+    return GatewayError(errors.URI_TOO_LONG, f"The URL is too long; {MOST_URL_BYTES} bytes are taken at the most.")
 
 
 def _headers_too_large(limits: Limits) -> GatewayError:
