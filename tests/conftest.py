@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import pytest_socket
+import uvloop  # noqa: F401  # keeps the socket class it finds first: not the guarded one of unit tests
 
 from tests.stack_under_test import CHOICE, StackUnderTest, running_stack, weir_variables
 from tests.world import World, world_on
