@@ -220,7 +220,7 @@ class Intake:
         for entry in entries:
             if isinstance(entry, GatewayError):
                 continue
-            device_id = entry.device_id if type(entry) is Reading else entry.reading.device_id  # type: ignore[union-attr]
+            device_id = _reading_of(entry).device_id
             if device_id not in senders and device_id not in unknown:
                 if caller.device is not None and device_id != caller.device:
                     senders[device_id] = _Sender(Device(device_id, ""), _foreign(device_id), None)
@@ -330,7 +330,7 @@ class Intake:
         for place, entry in enumerate(entries):
             if records[place] is None or isinstance(entry, GatewayError):
                 continue
-            reading = entry if type(entry) is Reading else entry.reading  # type: ignore[union-attr]
+            reading = _reading_of(entry)
             device = senders[reading.device_id].device
             error = refusal_of(organisation, device, reading.sensor, reading.unit, reading.source, reading.fw_ver)
             if error is not None:
@@ -351,8 +351,8 @@ class Intake:
         return None
 
     def _forget(self, entry: Entry) -> None:
-        reading = entry if type(entry) is Reading else entry.reading if type(entry) is ReadingEntry else None
-        if reading is not None:
+        if not isinstance(entry, GatewayError):
+            reading = _reading_of(entry)
             self._rules.sampler.forget(reading.device_id, reading.sensor)
 
     def _counted(self, organisation: str, outcomes: list[Outcome | None]) -> list[Outcome]:
@@ -387,6 +387,10 @@ def _sender(caller: Caller, organisation: Organisation, device: Device) -> _Send
     error = None if allowed else _foreign(device.id)
     sampling = device.sampling or organisation.sampling
     return _Sender(device, error, sampling if sampling is not None and sampling.policy != "all" else None)
+
+
+def _reading_of(entry: Reading | ReadingEntry) -> Reading:
+    return entry if isinstance(entry, Reading) else entry.reading
 
 
 def _foreign(device_id: str) -> GatewayError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,48 +15,32 @@ from connectors.gateway.errors import EMPTY_REQUEST, INVALID_PAYLOAD, TOO_LARGE,
 SCHEMA_FIELDS: Final = ("key_schema", "key_schema_id", "value_schema", "value_schema_id")
 RECORD_FIELDS: Final = frozenset({"key", "value", "partition"})
 
+Value = TypeVar("Value", Reading, AvroReading)
+
 Text = str | None | msgspec.UnsetType
 Number = Long | None | msgspec.UnsetType
 Place = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None | msgspec.UnsetType
 
 
-class PostedReading(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One record of a request whose records are readings as plain JSON."""
+class Posted(msgspec.Struct, Generic[Value], forbid_unknown_fields=True, omit_defaults=True):
+    """One record of a request whose records are readings."""
 
-    value: Reading
+    value: Value
     key: Text = msgspec.UNSET
     partition: Place = msgspec.UNSET
 
 
-class PostedReadings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A whole such request."""
+class PostedReadings(msgspec.Struct, Generic[Value], forbid_unknown_fields=True, omit_defaults=True):
+    """A whole such request; its values are readings as plain JSON, or in Avro's JSON encoding."""
 
-    records: list[PostedReading]
+    records: list[Posted[Value]]
     key_schema: Text = msgspec.UNSET
     key_schema_id: Number = msgspec.UNSET
     value_schema: Text = msgspec.UNSET
     value_schema_id: Number = msgspec.UNSET
 
 
-class PostedAvroReading(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One record of a request whose records are readings in Avro's JSON encoding."""
-
-    value: AvroReading
-    key: Text = msgspec.UNSET
-    partition: Place = msgspec.UNSET
-
-
-class PostedAvroReadings(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A whole such request."""
-
-    records: list[PostedAvroReading]
-    key_schema: Text = msgspec.UNSET
-    key_schema_id: Number = msgspec.UNSET
-    value_schema: Text = msgspec.UNSET
-    value_schema_id: Number = msgspec.UNSET
-
-
-def _presence_of(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
+def _presence_of(kind: type[Value]) -> type[msgspec.Struct]:
     """The same fields, each of which remembers whether it was given: null is then not the same as nothing."""
     given: list[str | tuple[str, Any] | tuple[str, Any, Any]] = []
     for each in msgspec.structs.fields(kind):
@@ -68,26 +52,20 @@ def _presence_of(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"Given{kind.__name__}", given, forbid_unknown_fields=True, omit_defaults=True)
 
 
-def _body_of(value: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    record: list[Any] = [("value", value), ("key", Text, msgspec.UNSET), ("partition", Place, msgspec.UNSET)]
-    given = msgspec.defstruct("GivenRecord", record, forbid_unknown_fields=True, omit_defaults=True)
-    fields: list[Any] = [("records", list[given])]  # type: ignore[valid-type]
-    fields += [(name, Text if name.endswith("schema") else Number, msgspec.UNSET) for name in SCHEMA_FIELDS]
-    return msgspec.defstruct("GivenBody", fields, forbid_unknown_fields=True, omit_defaults=True)
-
-
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
-class Quick:
+class Quick(Generic[Value]):
     """Decodes a request whose every record is good in one go, which is what almost all of them are."""
 
-    def __init__(self, posted: type[PostedReadings | PostedAvroReadings], value: type[msgspec.Struct]) -> None:
-        """``posted`` is the type of the body, ``value`` that of its records' values."""
-        self._decode = msgspec.json.Decoder(posted).decode
-        self._decode_given = msgspec.json.Decoder(_body_of(_presence_of(value))).decode
+    def __init__(self, value: type[Value]) -> None:
+        """``value`` is the type of its records' values."""
+        decoder: Any = msgspec.json.Decoder
+        self._decode: Callable[[bytes], PostedReadings[Value]] = decoder(PostedReadings[value]).decode  # type: ignore[valid-type]
+        given: Any = _presence_of(value)
+        self._decode_given = decoder(PostedReadings[given]).decode
 
-    def read(self, body: bytes) -> PostedReadings | PostedAvroReadings | None:
+    def read(self, body: bytes) -> PostedReadings[Value] | None:
         r"""The request, or None when something is wrong with it or may be: then it is read record by record.
 
         A key given twice is what the decoder does not see. Every key and every text has two quotation marks, so a body
@@ -98,7 +76,7 @@ class Quick:
             return None
         try:
             posted = self._decode(body)
-            again = self._decode_given(body) if b"null" in body else posted
+            again: Any = self._decode_given(body) if b"null" in body else posted
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         return posted if _ENCODE(again).count(b'"') == body.count(b'"') else None

@@ -27,9 +27,7 @@ from connectors.gateway.intake import Entry, ReadingEntry
 from connectors.gateway.records import Outgoing
 from connectors.gateway.v2.answer import produced
 from connectors.gateway.v2.body import (
-    PostedAvroReading,
-    PostedAvroReadings,
-    PostedReading,
+    Posted,
     PostedReadings,
     Quick,
     SlowBody,
@@ -88,8 +86,7 @@ class _Produce:
         self._readings = parts.settings.topics.readings
         self._most = parts.settings.gateway.records
         self._levels = parts.settings.gateway.json_depth
-        self._quick_json = Quick(PostedReadings, Reading)
-        self._quick_avro = Quick(PostedAvroReadings, AvroReading)
+        self._quick: Mapping[str, Quick[Any]] = {"json": Quick(Reading), "avro": Quick(AvroReading)}
 
     async def post(self, request: Request) -> Reply:
         """Write, and answer once every record is in Kafka, in the spool, or refused."""
@@ -116,7 +113,7 @@ class _Produce:
     # -- readings ------------------------------------------------------------------------------------------------
 
     async def _readings_of(self, request: Request, form: Form, partition: int) -> tuple[list[Entry], Ids]:
-        quick = {"json": self._quick_json, "avro": self._quick_avro}.get(form)
+        quick = self._quick.get(form)
         if len(request.body) > INLINE_BYTES:
             refuse_crowd(request.body, VALUES_A_RECORD * self._most)
         posted = quick.read(request.body) if quick is not None else None
@@ -131,7 +128,7 @@ class _Produce:
             return entries, ids
         refuse_too_many(len(posted.records), self._most)
         ids = {}
-        if isinstance(posted, PostedAvroReadings):
+        if form == "avro":
             ids = await self._schema_ids(_schemas_of(posted))
         return [_quick_entry(each, partition) for each in posted.records], ids
 
@@ -217,7 +214,7 @@ class _Produce:
         return await self._parts.schemas.by_text(topic, part == "key", text) if text is not None else None
 
 
-def _quick_entry(record: PostedReading | PostedAvroReading, partition: int) -> Entry:
+def _quick_entry(record: Posted[Reading] | Posted[AvroReading], partition: int) -> Entry:
     value = record.value
     reading = value if isinstance(value, Reading) else value.reading()
     if partition < 0 and record.key is msgspec.UNSET and record.partition is msgspec.UNSET:
@@ -226,7 +223,7 @@ def _quick_entry(record: PostedReading | PostedAvroReading, partition: int) -> E
     return ReadingEntry(reading, record.key.encode() if isinstance(record.key, str) else None, own)
 
 
-def _schemas_of(posted: PostedAvroReadings) -> dict[str, Any]:
+def _schemas_of(posted: PostedReadings[Any]) -> dict[str, Any]:
     given = {
         "key_schema": posted.key_schema,
         "key_schema_id": posted.key_schema_id,
