@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from sinks.clickhouse.writer import ORDER
 from streams.engine.key_index import Codes
 from streams.engine.outcome import Points
 from streams.engine.watermark import Int64s
+from streams.telemetry.series import PLACE
 
 TIME = pl.Datetime("ms", "UTC")
 
@@ -14,7 +16,10 @@ TIME = pl.Datetime("ms", "UTC")
 def raw_rows(
     frame: pl.DataFrame, dims: pl.DataFrame, offsets: Int64s, append_ts: Int64s, partition: int
 ) -> pl.DataFrame:
-    """Return ``raw_readings`` rows of readings whose dimensions stand beside them in ``dims``, row for row."""
+    """Return ``raw_readings`` rows of readings whose dimensions stand beside them in ``dims``, row for row.
+
+    :data:`~sinks.clickhouse.writer.ORDER` puts them in the order of the table when they are stored.
+    """
     number = frame["value"].is_not_null()
     return pl.DataFrame(
         [
@@ -39,6 +44,7 @@ def raw_rows(
             pl.repeat(partition, len(frame), dtype=pl.UInt16, eager=True).alias("partition"),
             pl.Series("offset", offsets).cast(pl.UInt64),
             dims["retention_days"].cast(pl.UInt16),
+            dims[PLACE].alias(ORDER),
         ]
     )
 

@@ -91,7 +91,7 @@ def judge(
     value = frame["value"].to_numpy()
     safe = codes if known.all() else np.where(known, codes, 0)
     if len(series.dims):
-        _mark(verdicts, _outside(value, safe, series.dims) & (verdicts == ACCEPTED), 7)
+        _mark(verdicts, _outside(value, safe, series) & (verdicts == ACCEPTED), 7)
         keeps_ms = series.retention_days(safe, ts) * DAY_MS
         _mark(verdicts, known & (ts < append_ts - keeps_ms), 3)
     _mark(verdicts, _too_long(frame), 8)
@@ -152,12 +152,12 @@ def _mark(verdicts: Verdicts, wrong: npt.NDArray[np.bool_], verdict: int) -> Non
         verdicts[wrong & ((verdicts == ACCEPTED) | (verdicts > verdict))] = verdict
 
 
-def _outside(value: npt.NDArray[np.float64], codes: Codes, dims: pl.DataFrame) -> npt.NDArray[np.bool_]:
+def _outside(value: npt.NDArray[np.float64], codes: Codes, series: ActiveSeries) -> npt.NDArray[np.bool_]:
     """Which values are out of bounds and to be refused for it, not marked."""
-    low, high = dims["min_value"].to_numpy()[codes], dims["max_value"].to_numpy()[codes]
+    low, high = series.low[codes], series.high[codes]
     outside: npt.NDArray[np.bool_] = (value < low) | (value > high)  # a missing bound is NaN, which compares false
-    if outside.any() and dims["mark_bounds"].any():
-        outside &= ~dims["mark_bounds"].fill_null(False).to_numpy()[codes]
+    if outside.any() and series.dims["mark_bounds"].any():
+        outside &= ~series.dims["mark_bounds"].fill_null(False).to_numpy()[codes]
     return outside
 
 
@@ -173,8 +173,11 @@ def _too_long(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
     long = np.zeros(len(frame), dtype=np.bool_)
     for name, most in MOST_BYTES.items():
         column = frame[name]
-        if column.null_count() < len(column):
-            long |= (column.str.len_bytes() > most).fill_null(False).to_numpy()
+        if column.null_count() == len(column):
+            continue
+        size = column.str.len_bytes()
+        if (size.max() or 0) > most:  # type: ignore[operator]  # of a column of numbers
+            long |= (size > most).fill_null(False).to_numpy()
     return long
 
 

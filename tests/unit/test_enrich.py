@@ -33,6 +33,7 @@ def rows(readings: pl.DataFrame) -> pl.DataFrame:
             "sensor": ["s"] * len(readings),
             **{name: [name] * len(readings) for name in ("org_id", "project_id", "device_type", "metric", "unit")},
             "retention_days": [9] * len(readings),
+            "place": [4] * len(readings),
         },
         schema_overrides={"sensor": pl.Categorical, "unit": pl.Categorical, "org_id": pl.Categorical},
     )

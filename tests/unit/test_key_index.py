@@ -46,5 +46,23 @@ def test_colliding_hashes_do_not_mislabel(monkeypatch: pytest.MonkeyPatch) -> No
         assert index.names[codes].rows() == frame.rows()
 
 
+def test_keys_that_want_the_same_slot_all_keep_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_pair = KeyIndex._hash
+    high = np.uint64(0xFFFF_FFFF_0000_0000)  # slots are told by the low bits: all want the first, an empty one says 0
+    monkeypatch.setattr(KeyIndex, "_hash", lambda self, frame: of_pair(self, frame) & high)
+    index, frame = KeyIndex("a", "b"), pairs(*((str(number), "1") for number in range(500)))
+    first = index.encode(frame)
+    assert sorted(first.tolist()) == list(range(500))
+    assert index.encode(frame[::-1]).tolist() == first[::-1].tolist()
+
+
+def test_pair_whose_hash_is_that_of_an_empty_slot_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    index, known = KeyIndex("a", "b"), pairs(("x", "1"))
+    index.encode(known)
+    monkeypatch.setattr(KeyIndex, "_hash", lambda self, frame: np.zeros(len(frame), dtype=np.uint64))
+    codes = index.encode(pairs(("y", "2"), ("y", "2")))
+    assert index.names[codes].rows() == [("y", "2"), ("y", "2")]
+
+
 def test_empty_frame_gives_no_codes() -> None:
     assert KeyIndex("a", "b").encode(pairs()).tolist() == []

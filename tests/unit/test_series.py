@@ -91,3 +91,17 @@ def test_a_project_for_less_than_a_millisecond_hides_no_other() -> None:
     placed = Moves(pl.DataFrame(moves, schema=MOVE_SCHEMA, orient="row"), names(("a", "t")))
     found = placed.at(np.zeros(4, dtype=np.int32), np.array([9, 10, 19, 20]))
     assert found["project_id"].to_list() == ["p", "r", "r", "s"]
+
+
+def test_series_know_their_place_by_organisation_device_and_sensor_however_they_came() -> None:
+    known = [(f"d{number:03d}", "t", "bio" if number % 2 else "acme", None) for number in range(300)]
+    series = ActiveSeries(registered(1, *known))
+    for device, sensor, _, _ in [*known[::-7], *known]:
+        series.encode(names((device, sensor)))
+    ordered = series.names.with_columns(series.dims["org_id"].cast(pl.String), series.dims["place"]).sort("place")
+    placed = ordered.head(250)  # the newest may stand at the end
+    assert placed.rows() == placed.sort("org_id", "device_id", "sensor").rows()
+    assert sorted(ordered["place"]) == list(range(300))
+    series.refresh(registered(2, *((device, sensor, "one", days) for device, sensor, _, days in known)))
+    again = series.names.with_columns(series.dims["place"]).sort("place")
+    assert again["device_id"].to_list() == sorted(again["device_id"])
