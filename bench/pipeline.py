@@ -1,10 +1,13 @@
-"""The whole pipeline in one worker, on a backlog, against ``consume()`` alone on the same topic."""
+"""The whole pipeline in one worker or several, on a backlog, against ``consume()`` alone on the same topic."""
 
 from __future__ import annotations
 
 import json
+import math
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +41,7 @@ class Shape:
     readings: int
     sparse: bool = False
     seed: int = 1
+    workers: int = 1
 
     def dataset(self) -> DatasetPlan:
         """The readings, ending now."""
@@ -47,14 +51,16 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class PipelineRun:
-    """What one run gave; CPU in seconds a million readings, ``stored`` and ``distinct`` in rows.
+    """What one run gave; CPU in seconds a million readings, of all workers; ``stored`` and ``distinct`` in rows.
 
+    ``worker_cores`` is the CPU time that the workers got in a second: below their number, something else was the limit.
     ``others_cpu_share`` is the part of the machine's CPU that neither worker, broker nor ClickHouse had.
     """
 
     readings: int
     readings_per_second: float
     cpu_seconds_per_million: float
+    worker_cores: float
     peak_rss_mb: float
     ceiling_readings_per_second: float
     ceiling_cpu_seconds_per_million: float
@@ -72,9 +78,9 @@ class PipelineRun:
 
 
 def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
-    """One run on a fresh namespace: fill the topic, read it alone, let one worker store it; blocks for a minute or so.
+    """One run on a fresh namespace: fill the topic, read it alone, let workers store it; blocks for a minute or so.
 
-    Raises :class:`~weir.errors.StackError` when the worker ends or stands still.
+    Raises :class:`~weir.errors.StackError` when a worker ends or all stand still.
     """
     report("migrating")
     with fresh_namespace(testbed) as settings:
@@ -83,9 +89,9 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
         register(settings.postgres.dsn.get_secret_value(), "bench", "fleet", dataset.sensors())
         fill(dataset, settings, lambda count: report(f"producing {count:,} of {plan.readings:,}"))
         report("reading the topic alone")
-        ceiling = _ceiling(testbed, settings, plan.readings)
-        report("starting the worker")
-        cost = _run_worker(testbed, settings, plan.readings, report)
+        ceiling = measure_ceiling(testbed, settings, settings.topics.readings, plan.readings)
+        report("starting the worker" if shape.workers == 1 else f"starting {shape.workers} workers")
+        cost = _run_workers(testbed, settings, shape, report)
         report("counting what is stored")
         stored = _stored(settings)
     millions = plan.readings / 1e6
@@ -93,6 +99,7 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
         readings=plan.readings,
         readings_per_second=plan.readings / cost.seconds,
         cpu_seconds_per_million=cost.worker / millions,
+        worker_cores=cost.worker / cost.seconds,
         peak_rss_mb=cost.peak_bytes / 1e6,
         ceiling_readings_per_second=ceiling.readings_per_second,
         ceiling_cpu_seconds_per_million=ceiling.cpu_seconds_per_million,
@@ -105,8 +112,9 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
     )
 
 
-def _ceiling(testbed: Testbed, settings: Settings, readings: int) -> Ceiling:
-    child = testbed.spawn("bench-ceiling", settings, "bench.ceiling", settings.topics.readings, str(readings))
+def measure_ceiling(testbed: Testbed, settings: Settings, topic: str, messages: int) -> Ceiling:
+    """Read ``topic`` alone with a tuned ``consume()``; raises :class:`~weir.errors.StackError` when that fails."""
+    child = testbed.spawn("bench-ceiling", settings, "bench.ceiling", topic, str(messages))
     deadline = time.monotonic() + CEILING_SECONDS
     try:
         while child.exit_code() is None and time.monotonic() < deadline:
@@ -133,41 +141,62 @@ class _Cost(NamedTuple):
     peak_bytes: int
 
 
-def _run_worker(testbed: Testbed, settings: Settings, readings: int, report: Report) -> _Cost:
-    child = testbed.spawn("bench-worker", settings, "weir", "worker", "--log-level", "error")
-    try:
-        with CpuMeter({"worker": child.pid, **testbed.pids()}) as meter:
-            begin, end = _watch(child, settings, readings, report)
-        worker, clickhouse, broker = (meter.cpu_seconds(name, begin, end) for name in ("worker", "clickhouse", "kafka"))
-        peak = meter.peak_bytes("worker")
-    finally:
-        child.request_stop()
-        child.wait_stopped()
-    return _Cost(end - begin, worker, clickhouse, broker, meter.others_share(begin, end), peak)
+def _run_workers(testbed: Testbed, settings: Settings, shape: Shape, report: Report) -> _Cost:
+    names = ["bench-worker", *(f"bench-worker-{number}" for number in range(2, shape.workers + 1))]
+    with ExitStack() as cleaning:
+        workers = []
+        for name, own in zip(names, _settings_of_each(settings, shape.workers), strict=True):
+            workers.append((testbed.spawn(name, own, "weir", "worker", "--log-level", "error"), own))
+            cleaning.callback(_stop, workers[-1][0])
+        pids = {name: child.pid for name, (child, _) in zip(names, workers, strict=True)}
+        with CpuMeter(pids | testbed.pids()) as meter:
+            begin, end = _watch(workers, settings.groups.readings, shape.readings, report)
+        used = sum(meter.cpu_seconds(name, begin, end) for name in names)
+        clickhouse, broker = (meter.cpu_seconds(name, begin, end) for name in ("clickhouse", "kafka"))
+        peak = max(meter.peak_bytes(name) for name in names)
+    return _Cost(end - begin, used, clickhouse, broker, meter.others_share(begin, end), peak)
 
 
-def _watch(child: Child, settings: Settings, readings: int, report: Report) -> tuple[float, float]:
-    """When the worker took in its first block, and when ClickHouse had acknowledged the last row (``time.time()``).
+def _settings_of_each(settings: Settings, workers: int) -> Iterator[Settings]:
+    """The first has the testbed's port, every other a free one, and a folder of its own."""
+    yield settings
+    for number in range(2, workers + 1):
+        with socket.socket() as probe:
+            probe.bind((settings.worker.web_host, 0))
+            port = probe.getsockname()[1]
+        folder = settings.worker.data_dir.with_name(f"{settings.worker.data_dir.name}-{number}")
+        own = settings.worker.model_copy(update={"web_port": port, "data_dir": folder})
+        yield settings.model_copy(update={"worker": own})
 
-    The first comes from the worker: a counter's own ``_created``. The second is seen from outside, within 20 ms.
+
+def _stop(child: Child) -> None:
+    child.request_stop()
+    child.wait_stopped()
+
+
+def _watch(workers: list[tuple[Child, Settings]], stream: str, readings: int, report: Report) -> tuple[float, float]:
+    """When the first block was taken in, and when ClickHouse had acknowledged the last row (``time.time()``).
+
+    The first comes from the workers: a counter's own ``_created``. The second is seen from outside, within 20 ms.
     """
-    stream = settings.groups.readings
-    host, port = settings.worker.web_host, settings.worker.web_port
     stored, moved = 0.0, time.monotonic() + START_SECONDS
     while True:
-        metrics = read_metrics(host, port) or {}
-        now = metrics.get(("weir_rows_stored_total", stream), 0.0)
-        done = now + metrics.get(("weir_dead_letters_total", stream), 0.0) >= readings
-        if done:
-            return metrics["weir_messages_created", stream], time.time()
+        pages = [read_metrics(own.worker.web_host, own.worker.web_port) or {} for _, own in workers]
+        now, refused, taken = (
+            sum(page.get((name, stream), 0.0) for page in pages)
+            for name in ("weir_rows_stored_total", "weir_dead_letters_total", "weir_messages_total")
+        )
+        if now + refused >= readings:
+            begins = [page.get(("weir_messages_created", stream), math.inf) for page in pages]
+            return min(begins), time.time()
         if now > stored:
             stored, moved = now, time.monotonic() + STALL_SECONDS
-            report(f"the worker has stored {int(stored):,} of {readings:,}")
-        if child.exit_code() is not None or time.monotonic() > moved:
-            what = "ended" if child.exit_code() is not None else "stands still"
+            report(f"{int(stored):,} of {readings:,} are stored")
+        ended = [child for child, _ in workers if child.exit_code() is not None]
+        if ended or time.monotonic() > moved:
+            child, what = (ended[0], "ended") if ended else (workers[0][0], "stands still")
             raise StackError(f"The worker {what}; the last lines of {child.log}:\n{child.last_lines()}")
-        taken = metrics.get(("weir_messages_total", stream), 0.0)
-        time.sleep(0.02 if taken >= readings else 0.2)  # each look costs the worker a millisecond or two
+        time.sleep(0.02 if taken >= readings else 0.2)  # each look costs a worker a millisecond or two
 
 
 def _stored(settings: Settings) -> int:

@@ -82,6 +82,7 @@ class Testbed:
             "WEIR_POSTGRES__DSN": settings.postgres.dsn.get_secret_value(),
             "WEIR_CLICKHOUSE__DATABASE": settings.clickhouse.database,
             "WEIR_WORKER__DATA_DIR": str(settings.worker.data_dir),
+            "WEIR_WORKER__WEB_PORT": str(settings.worker.web_port),
             "WEIR_GATEWAY__PORT": str(settings.gateway.port),
             "WEIR_GATEWAY__DATA_DIR": str(settings.gateway.data_dir),
             # checks of stored windows would fall into one run and not into the next, and count as queries
@@ -123,8 +124,8 @@ def fresh_namespace(testbed: Testbed) -> Iterator[Settings]:
     """Settings of a new namespace with its topics, schemas and databases; all but the schemas is dropped at the end."""
     write_settings(testbed.plan)
     settings = testbed.settings(f"bench-{os.getpid()}-{secrets.token_hex(3)}")
-    migrate(settings)
     try:
+        migrate(settings)
         yield settings
     finally:
         _drop(settings)
@@ -139,9 +140,9 @@ def _drop(settings: Settings) -> None:
         group.exception(timeout=30)
     client = connect(settings.clickhouse)
     with translating(settings.clickhouse):
-        client.command(f"DROP DATABASE {settings.clickhouse.database}")
+        client.command(f"DROP DATABASE IF EXISTS {settings.clickhouse.database}")
     client.close()
     dsn = settings.postgres.dsn.get_secret_value().rsplit("/", 1)[0]
     with psycopg.connect(f"{dsn}/postgres", autocommit=True) as connection:
         database = sql.Identifier(settings.clickhouse.database)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))

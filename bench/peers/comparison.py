@@ -40,15 +40,18 @@ class Totals(NamedTuple):
         return None
 
 
-def expected(dataset: Dataset) -> Totals:
-    """The totals of the windows of ``dataset``, resends counted each time: no peer removes them."""
+def expected(dataset: Dataset, resends: bool = True) -> Totals:
+    """The totals of the windows of ``dataset``; ``resends`` count each time, unless they are removed: no peer does."""
     frame = pl.DataFrame(
         {
             "series": dataset.series,
+            "ts": dataset.ts,
             "minute": dataset.ts // WINDOW_MS,
             "value": dataset.frame(0, dataset.plan.readings)["value"],
         }
     )
+    if not resends:
+        frame = frame.unique(["series", "ts"])
     value = pl.col("value")
     windows = frame.group_by("series", "minute").agg(
         readings=pl.len(), total=value.sum(), lowest=value.min(), highest=value.max()

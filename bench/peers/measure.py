@@ -45,13 +45,17 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Peer:
-    """A program: ``bench.peers.MODULE``, whether it has an environment of its own, and the size of its first run."""
+    """A program: ``bench.peers.MODULE``, whether it has an environment of its own, and the size of its first run.
+
+    ``resends`` says whether its windows count them.
+    """
 
     name: str
     title: str
     module: str
     locked: bool
     probe: int
+    resends: bool = True
 
     @property
     def lock(self) -> Path | None:
@@ -65,6 +69,9 @@ PEERS: Final = (
     Peer("bytewax", "Bytewax", "bytewax_windows", locked=True, probe=50_000),
     Peer("pathway", "Pathway", "pathway_windows", locked=True, probe=100_000),
 )
+
+WEIR: Final = Peer("aggregate", "Weir, aggregation only", "weir_windows", locked=False, probe=0, resends=False)
+"""Weir's engine doing the work of its peers."""
 
 
 def run_peer(testbed: Testbed, settings: Settings, peer: Peer, messages: int, report: Report) -> PeerRun:
@@ -83,6 +90,13 @@ def run_peer(testbed: Testbed, settings: Settings, peer: Peer, messages: int, re
 
 
 def _run(testbed: Testbed, settings: Settings, peer: Peer, python: Path, readings: int) -> PeerRun:
+    with prepared(settings, peer, readings) as (job, wanted):
+        return run_program(testbed, peer, python, job, wanted)
+
+
+@contextmanager
+def prepared(settings: Settings, peer: Peer, readings: int) -> Iterator[tuple[Job, Totals]]:
+    """A topic with so many readings, the job of reading it, and what is to come out; all of it is gone afterwards."""
     end_ms = time.time_ns() // 1_000_000 - CLOSING_MS - 10 * WINDOW_MS  # so that no closing reading is of the future
     dataset = Dataset(DatasetPlan(readings, end_ms=end_ms))
     closing_ms = (int(dataset.ts.max()) + CLOSING_MS) // WINDOW_MS * WINDOW_MS
@@ -99,7 +113,7 @@ def _run(testbed: Testbed, settings: Settings, peer: Peer, python: Path, reading
                 schema=json.dumps(plain_schema()),
                 folder=str(folder),
             )
-            return _measure(testbed, peer, python, job, expected(dataset))
+            yield job, expected(dataset, peer.resends)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -147,11 +161,13 @@ def _drop(admin: AdminClient, name: str) -> None:
             gone.exception(timeout=30)
 
 
-def _measure(testbed: Testbed, peer: Peer, python: Path, job: Job, wanted: Totals) -> PeerRun:
+def run_program(testbed: Testbed, peer: Peer, python: Path, job: Job, wanted: Totals) -> PeerRun:
+    """Let a program do its job and measure it; raises :class:`~weir.errors.StackError` when its windows are wrong."""
     root = str(Path(bench.__file__).parents[1])
     # -P: the current folder is not the peer's business
     arguments = [str(python), "-P", "-c", RUN, root, f"bench.peers.{peer.module}", str(job.write())]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["POLARS_MAX_THREADS"] = "1"  # as a worker of Weir has it; the others do not use it
     child = Child(f"peer-{peer.name}", Command(arguments), environment, testbed.plan.log_file(f"peer-{peer.name}"))
     try:
         with CpuMeter({"peer": child.pid, **testbed.pids()}, trees=("peer",)) as meter:

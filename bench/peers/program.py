@@ -9,7 +9,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,13 +120,14 @@ class Account:
     def finish(self, end: float | None = None) -> None:
         """Write the report; ``end`` for a peer whose windows are looked up afterwards."""
         columns = list(zip(*self._windows.values(), strict=True)) or [()] * len(Window._fields)
-        report = {
-            "messages": self._seen,
-            "begin": self._begin,
-            "end": self._end if end is None else end,
-            "windows": len(self._windows),
-            **{f"sum_of_{name}": sum(column) for name, column in zip(Window._fields, columns, strict=True)},
-        }
-        unfinished = Path(self._job.folder) / "report.tmp"
-        unfinished.write_text(json.dumps(report), encoding="utf-8")
-        unfinished.replace(Path(self._job.folder) / REPORT)
+        sums = {name: sum(column) for name, column in zip(Window._fields, columns, strict=True)}
+        write_report(self._job, self._seen, self._begin, self._end if end is None else end, len(self._windows), sums)
+
+
+def write_report(job: Job, messages: int, begin: float, end: float, windows: int, sums: Mapping[str, float]) -> None:
+    """Write what was done between two times (``time.time()``); ``sums`` are of the fields of all windows."""
+    report = {"messages": messages, "begin": begin, "end": end, "windows": windows}
+    report |= {f"sum_of_{name}": total for name, total in sums.items()}
+    unfinished = Path(job.folder) / "report.tmp"
+    unfinished.write_text(json.dumps(report), encoding="utf-8")
+    unfinished.replace(Path(job.folder) / REPORT)

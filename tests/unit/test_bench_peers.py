@@ -16,7 +16,7 @@ from bench.dataset import Dataset, DatasetPlan
 from bench.harness import CpuMeter
 from bench.peers.comparison import PeerRun, Totals, affordable, expected, standing
 from bench.peers.environment import interpreter
-from bench.peers.measure import PEERS, account, plain_schema
+from bench.peers.measure import PEERS, WEIR, account, plain_schema
 from bench.peers.program import REPORT, Account, Job, Window, decoder
 from bench.pipeline import PipelineRun
 from weir.errors import StackError
@@ -31,7 +31,7 @@ def job(folder: Path, messages: int = 5, closing: int = 1) -> Job:
 
 
 def weir_run(rate: float, cpu: float, ceiling: float = 1_000_000.0) -> PipelineRun:
-    return PipelineRun(2_000_000, rate, cpu, 600.0, ceiling, 1.0, 0.3, 1.0, 0.3, 0.1, 1_980_000, 1_980_000)
+    return PipelineRun(2_000_000, rate, cpu, 1.0, 600.0, ceiling, 1.0, 0.3, 1.0, 0.3, 0.1, 1_980_000, 1_980_000)
 
 
 def peer_run(rate: float, cpu: float) -> PeerRun:
@@ -150,7 +150,7 @@ def test_a_peer_that_failed_once_has_its_reason_and_no_figures() -> None:
 
 def test_every_peer_has_its_program_and_its_lock_with_hashes_and_faust_runs_in_weirs_own_environment() -> None:
     folder = Path(__file__).parents[2] / "bench" / "peers"
-    assert sorted(peer.module for peer in PEERS) == sorted(path.stem for path in folder.glob("*_windows.py"))
+    assert sorted(peer.module for peer in (*PEERS, WEIR)) == sorted(path.stem for path in folder.glob("*_windows.py"))
     for peer in PEERS:
         if peer.lock is None:
             assert interpreter(peer.name, peer.lock) == Path(sys.executable)
