@@ -20,6 +20,7 @@ from connectors.entities.models import EntityCreate, RelationshipCreate, SchemaC
 from connectors.entities.process_models import ProcessCreate
 from connectors.entities.user_models import MemberRole, UserCreate
 from tests.stack_under_test import settings_from
+from tests.waiting import patient
 from weir.cli.api import make_server
 from weir.listening import listening
 from weir.settings import Settings
@@ -68,7 +69,7 @@ def client_for(dsn: str, **api: object) -> Iterator[httpx.Client]:
         running = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         running.start()
         try:
-            with httpx.Client(base_url=address, timeout=30) as client:
+            with httpx.Client(base_url=address, timeout=patient(30)) as client:
                 yield client
         finally:
             server.should_exit = True

@@ -11,6 +11,12 @@ import pytest
 import pytest_socket
 import uvloop  # noqa: F401  # keeps the socket class it finds first: not the guarded one of unit tests
 
+from tests.second_try import (  # noqa: F401  # hooks
+    pytest_collection_modifyitems,
+    pytest_runtest_makereport,
+    pytest_runtest_teardown,
+    pytest_terminal_summary,
+)
 from tests.stack_under_test import CHOICE, StackUnderTest, running_stack, weir_variables
 from tests.world import World, world_on
 

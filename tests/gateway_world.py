@@ -27,7 +27,7 @@ from connectors.kafka.client import kafka_client_config
 from connectors.registry import Registry, value_subject
 from tests.free_ports import free_port
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 from tests.world import World, world_on
 from weir.settings import Settings
 from weir.stack.child import Child, Command
@@ -108,7 +108,7 @@ class GatewayProcess:
         """Whether it says that it can take records."""
         self.check()
         try:
-            return httpx.get(f"{self.url}/ready", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(f"{self.url}/ready", timeout=patient(5.0), trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
@@ -176,9 +176,10 @@ class GatewayWorld:
 
     def end(self, topic: str) -> int:
         """How many records a topic has had, over all of its partitions."""
-        partitions = self.consumer.list_topics(topic, timeout=10.0).topics[topic].partitions
+        partitions = self.consumer.list_topics(topic, timeout=patient(10.0)).topics[topic].partitions
         return sum(
-            self.consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10.0)[1] for number in partitions
+            self.consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=patient(10.0))[1]
+            for number in partitions
         )
 
 
@@ -194,8 +195,8 @@ def gateway_world(
         consumer = _consumer(world.settings)
         try:
             wait_until(process.is_ready, "the gateway is ready", 60.0)
-            with httpx.Client(base_url=process.url, timeout=20.0, trust_env=False) as client:
-                cluster = consumer.list_topics(timeout=10.0).cluster_id
+            with httpx.Client(base_url=process.url, timeout=patient(20.0), trust_env=False) as client:
+                cluster = consumer.list_topics(timeout=patient(10.0)).cluster_id
                 ids = _schemas(world.settings, tenants["birch"])
                 yield GatewayWorld(world, process, tenants, str(cluster), *ids, client, consumer)
         finally:
@@ -228,7 +229,7 @@ def _topics(world: World) -> Iterator[dict[str, str]]:
 
 
 def _drop_subjects_of(settings: Settings, topics: Collection[str]) -> None:
-    with httpx.Client(base_url=settings.registry.url, trust_env=False, timeout=10.0) as client:
+    with httpx.Client(base_url=settings.registry.url, trust_env=False, timeout=patient(10.0)) as client:
         for subject in client.get("/subjects").json():
             if subject.startswith(tuple(f"{topic}-" for topic in topics)):
                 client.delete(f"/subjects/{subject}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from connectors.gateway.door.door import Door, open_door
 from connectors.gateway.errors import GatewayError
 from tests.stack_under_test import settings_from
+from tests.waiting import patient
 
 LOOK_SECONDS = 0.05
 AWAY_SECONDS = 600.0
@@ -54,7 +55,7 @@ async def door_on(
 
 async def becomes(ask: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
     """Wait until it is so."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not ask():
         if time.monotonic() > deadline:
             raise AssertionError(f"After {seconds:g} s it is still not so that {what}.")

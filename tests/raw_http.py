@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-SECONDS = 10.0
+from tests.waiting import patient
+
+SECONDS = patient(10.0)
 """How long an answer is waited for."""
 
 

@@ -13,6 +13,7 @@ from fastavro import parse_schema, schemaless_writer
 from connectors.kafka.client import kafka_client_config
 from connectors.registry import Registry, value_subject
 from schemas import load_schema
+from tests.waiting import patient
 from weir.settings import Settings
 from weir.verify.recompute import Acknowledged
 
@@ -73,7 +74,7 @@ class Sender:
 
     def flush(self) -> None:
         """Send, and wait until all of it is acknowledged."""
-        left = self._producer.flush(30.0)
+        left = self._producer.flush(patient(30.0))
         assert not left and not self._failed, (left, self._failed)
 
     def _write(self, value: bytes | None, key: str, partition: int, record: Mapping[str, Any] | None) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from connectors.kafka.client import kafka_client_config
+from tests.waiting import patient
 from tests.world import World
 from weir.settings import Settings
 from weir.verify.compare import StoredReading, StoredWindow
@@ -60,12 +61,12 @@ def read_topic(settings: Settings, topic: str, seconds: float = 60.0) -> list[Me
     consumer = Consumer(config | {"enable.auto.commit": False, "fetch.queue.backoff.ms": 5})
     try:
         ends: dict[int, int] = {}
-        for partition in consumer.list_topics(topic, timeout=10.0).topics[topic].partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10.0)
+        for partition in consumer.list_topics(topic, timeout=patient(10.0)).topics[topic].partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=patient(10.0))
             if high > low:
                 ends[partition] = high
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in ends])
-        return _read_to(consumer, ends, time.monotonic() + seconds)
+        return _read_to(consumer, ends, time.monotonic() + patient(seconds))
     finally:
         consumer.close()
 

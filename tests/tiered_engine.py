@@ -14,6 +14,7 @@ import chdb
 from chdb.state.sqlitelike import Connection
 
 from sinks.clickhouse.tables import tables
+from tests.waiting import patient
 from weir.settings import ClickHouseSettings, Settings
 
 CONFIGURATION = """
@@ -42,7 +43,7 @@ def main() -> None:
         "('o', 'new', now())"
     )
     query = "SELECT disk_name FROM system.parts WHERE active AND table = 'raw_readings' ORDER BY min_time, partition"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patient(20)
     while (disks := _column(engine, query)) != ["cold", "hot"] and time.monotonic() < deadline:
         time.sleep(0.2)
     told = _column(engine, "SELECT engine_full FROM system.tables WHERE name = 'raw_readings'")[0]

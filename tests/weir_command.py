@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.waiting import patient
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -33,6 +35,12 @@ def weir(environment: Mapping[str, str], *arguments: str, stdin: str = "", secon
     """Run ``weir`` with these arguments and wait for its end."""
     command = [sys.executable, "-m", "weir", *arguments]
     ended = subprocess.run(
-        command, env=dict(environment), input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+        command,
+        env=dict(environment),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=patient(seconds),
+        check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.waiting import wait_until
+from tests.waiting import patient, tail, wait_until
 from weir.stack.child import Child, Command
 
 METRIC = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -63,12 +63,17 @@ class WorkerProcess:
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Wait until its web page answers and it was assigned a partition of every topic it reads."""
-        wait_until(lambda: self._page() and self._reads(), f"worker {self.pid} is ready", seconds)
+        wait_until(
+            lambda: self._page() and self._reads(),
+            f"worker {self.pid} is ready",
+            seconds,
+            explain=lambda: tail(self.log_file),
+        )
 
     def _page(self) -> bool:
         self.check()
         try:
-            return httpx.get(f"{self.url}/", timeout=5.0, trust_env=False).status_code == httpx.codes.OK
+            return httpx.get(f"{self.url}/", timeout=patient(5.0), trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
@@ -79,7 +84,7 @@ class WorkerProcess:
 
     def metrics(self, name: str) -> dict[str, float]:
         """Samples of one metric, by their labels as the page writes them (``stream="…"``); empty without labels."""
-        page = httpx.get(f"{self.url}/metrics", timeout=5.0, trust_env=False, follow_redirects=True).text
+        page = httpx.get(f"{self.url}/metrics", timeout=patient(5.0), trust_env=False, follow_redirects=True).text
         return {each["labels"] or "": float(each["value"]) for each in METRIC.finditer(page) if each["name"] == name}
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from connectors.kafka.client import kafka_client_config
 from sinks.clickhouse.client import connect
 from tests.free_ports import free_port
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment, settings_from
-from tests.waiting import wait_until
+from tests.waiting import patient, tail, wait_until
 from tests.worker_process import WORKER, WorkerProcess
 from weir.cli.migrate import migrate
 from weir.settings import Settings
@@ -73,15 +73,23 @@ class World:
             worker.wait_ready()
         return worker
 
-    def wait(self, ask: Callable[[], Answer], what: str, seconds: float = 30.0) -> Answer:
-        """As :func:`tests.waiting.wait_until`, but ends at once, with the log, when a worker has crashed."""
+    def wait(
+        self, ask: Callable[[], Answer], what: str, seconds: float = 30.0, explain: Callable[[], str] = str
+    ) -> Answer:
+        """As :func:`tests.waiting.wait_until`, but ends at once, with the log, when a worker has crashed.
+
+        When it waits in vain, the failure has the end of the log of every worker that runs.
+        """
 
         def ask_or_fail() -> Answer:
             for worker in self.workers:
                 worker.check()
             return ask()
 
-        return wait_until(ask_or_fail, what, seconds)
+        return wait_until(ask_or_fail, what, seconds, explain=lambda: f"{explain()}{self._logs()}")
+
+    def _logs(self) -> str:
+        return "".join(tail(worker.log_file) for worker in self.workers if worker.exit_code is None)
 
     def stop_workers(self) -> None:
         """Stop every worker that runs, in order."""
@@ -141,10 +149,10 @@ def _drop_postgres(settings: Settings) -> None:
 def _drop_topics(settings: Settings) -> None:
     admin = AdminClient(kafka_client_config(settings.kafka) | {"log_level": 0})
     prefix = f"{settings.namespace}."
-    topics = [name for name in admin.list_topics(timeout=10.0).topics if name.startswith(prefix)]
+    topics = [name for name in admin.list_topics(timeout=patient(10.0)).topics if name.startswith(prefix)]
     for gone in admin.delete_topics(topics).values() if topics else []:
         gone.result()
-    found = admin.list_consumer_groups(request_timeout=10.0).result().valid
+    found = admin.list_consumer_groups(request_timeout=patient(10.0)).result().valid
     groups = [group.group_id for group in found if group.group_id.startswith(prefix)]
     for group in admin.delete_consumer_groups(groups).values() if groups else []:
         with suppress(Exception):  # a killed worker is a member until its session ends; the group expires by itself
@@ -155,6 +163,6 @@ def _drop_subjects(settings: Settings) -> None:
     registry = settings.registry
     password = registry.password.get_secret_value() if registry.password else ""
     auth = (registry.username, password) if registry.username else None
-    with httpx.Client(base_url=registry.url, auth=auth, trust_env=False, timeout=10.0) as client:
+    with httpx.Client(base_url=registry.url, auth=auth, trust_env=False, timeout=patient(10.0)) as client:
         for subject in contracts(settings):
             client.delete(f"/subjects/{subject}")

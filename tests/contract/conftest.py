@@ -16,6 +16,7 @@ import pytest
 from tests.free_ports import free_port
 from tests.gateway_world import GatewayWorld, gateway_world
 from tests.stack_under_test import StackUnderTest
+from tests.waiting import patient
 
 
 class ClickHouseProcess:
@@ -32,7 +33,7 @@ class ClickHouseProcess:
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patient(30)
         while time.monotonic() < deadline:
             try:
                 if httpx.get(f"{self.url}/ping").text == "Ok.\n":
@@ -46,12 +47,12 @@ class ClickHouseProcess:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.terminate()
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=patient(40))
 
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=patient(10))
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +72,7 @@ def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def http(clickhouse_url: str) -> Iterator[httpx.Client]:
     """A plain HTTP client of the server."""
-    with httpx.Client(base_url=clickhouse_url, timeout=30) as client:
+    with httpx.Client(base_url=clickhouse_url, timeout=patient(30)) as client:
         yield client
 
 

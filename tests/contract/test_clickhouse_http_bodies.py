@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from tests.waiting import patient
+
 COLUMNS = "SELECT toInt32(number) AS a, concat('s', toString(number)) AS b FROM numbers(2)"
 TABLE = pa.table({"a": pa.array([0, 1], pa.int32()), "b": ["s0", "s1"]})
 
@@ -309,7 +311,7 @@ def test_waiting_for_the_end_gives_a_late_error_its_status(http: httpx.Client) -
 
 def test_queries_are_answered_while_long_and_short_inserts_run(clickhouse_url: str, table: str) -> None:
     def insert(rows_each: int, times: int) -> None:
-        with httpx.Client(base_url=clickhouse_url, timeout=30) as client:
+        with httpx.Client(base_url=clickhouse_url, timeout=patient(30)) as client:
             for _ in range(times):
                 data = b"".join(b"%d\tx\n" % number for number in range(rows_each))
                 ok(client.post("/", params={"query": f"INSERT INTO {table} FORMAT TSV"}, content=in_pieces(data)))
@@ -318,7 +320,7 @@ def test_queries_are_answered_while_long_and_short_inserts_run(clickhouse_url: s
     for writer in writers:
         writer.start()
     answered = 0
-    with httpx.Client(base_url=clickhouse_url, timeout=30) as client:
+    with httpx.Client(base_url=clickhouse_url, timeout=patient(30)) as client:
         while any(writer.is_alive() for writer in writers):
             assert ok(client.post("/", content="SELECT 1")).text == "1\n"
             answered += 1

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.contract.conftest import ClickHouseProcess
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 CREATE = "CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 100"
 INSERT = "INSERT INTO t FORMAT RowBinary"
@@ -24,7 +24,7 @@ def block(first: int, count: int) -> bytes:
 
 
 def post(server: ClickHouseProcess, sql: str, data: bytes = b"", **parameters: str) -> str:
-    response = httpx.post(server.url, params=parameters, content=sql.encode() + b"\n" + data, timeout=30)
+    response = httpx.post(server.url, params=parameters, content=sql.encode() + b"\n" + data, timeout=patient(30))
     assert response.status_code == 200, response.text
     return response.text
 
@@ -61,7 +61,7 @@ def test_a_signal_lets_running_inserts_finish(tmp_path: Path, servers: list[Clic
             time.sleep(0.05)
 
     def insert() -> None:
-        response = httpx.post(servers[0].url, params={"query": INSERT}, content=slow_body(), timeout=30)
+        response = httpx.post(servers[0].url, params={"query": INSERT}, content=slow_body(), timeout=patient(30))
         if response.status_code == 200:
             acknowledged.set()
 
@@ -85,7 +85,7 @@ def test_an_insert_whose_client_goes_away_stores_nothing(tmp_path: Path, servers
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        httpx.post(servers[0].url, params={"query": INSERT}, content=broken_body(), timeout=30)
+        httpx.post(servers[0].url, params={"query": INSERT}, content=broken_body(), timeout=patient(30))
     post(servers[0], INSERT, block(7, 1))
     assert post(servers[0], "SELECT groupArray(a) FROM t") == "[7]\n"
 
@@ -96,7 +96,7 @@ def test_a_select_stops_when_its_reader_goes_away(tmp_path: Path, servers: list[
     running = (
         "SELECT count() FROM system.processes WHERE query LIKE '%system.numbers%' AND query NOT LIKE '%processes%'"
     )
-    with httpx.stream("POST", servers[0].url, content=sql, timeout=30) as response:
+    with httpx.stream("POST", servers[0].url, content=sql, timeout=patient(30)) as response:
         chunks = response.iter_bytes()  # httpx closes the response with the last reference to this
         next(chunks)
         assert post(servers[0], running) == "1\n"
@@ -167,14 +167,14 @@ def test_a_query_without_end_does_not_hold_up_the_stop(tmp_path: Path, servers: 
     statuses: list[int] = []
 
     def ask() -> None:
-        statuses.append(httpx.post(servers[0].url, content=endless, timeout=30).status_code)
+        statuses.append(httpx.post(servers[0].url, content=endless, timeout=patient(30)).status_code)
 
     reader = threading.Thread(target=ask)
     reader.start()
     wait_until(lambda: post(servers[0], "SELECT count() FROM system.processes") == "2\n", "the query runs")
     started = time.monotonic()
     assert servers[0].stop() == 0
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < patient(10)
     reader.join()
     assert statuses == [500]
     servers.append(ClickHouseProcess(tmp_path / "data"))
@@ -183,7 +183,7 @@ def test_a_query_without_end_does_not_hold_up_the_stop(tmp_path: Path, servers: 
 
 def second_start(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "weir.stack.clickhouse", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient(30), check=False)
 
 
 def test_a_second_process_on_one_directory_is_refused(tmp_path: Path, servers: list[ClickHouseProcess]) -> None:

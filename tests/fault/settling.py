@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from connectors.kafka.client import kafka_client_config
 from streams.engine.checkpoint import NO_WATERMARK, from_commit
+from tests.waiting import patient
 from weir.settings import Settings
 
 
@@ -38,6 +41,26 @@ class Checkpoints:
         return readings.closed_until(), minutes.closed_until()
 
 
+def members(settings: Settings) -> str:
+    """Who is in each group and what it holds, by the broker's word; for the words of a failure."""
+    groups = [settings.groups.readings, settings.groups.aggregates_1m, settings.groups.aggregates_1h]
+    admin = AdminClient(kafka_client_config(settings.kafka) | {"log_level": 0})
+    answers = admin.describe_consumer_groups(groups, request_timeout=patient(10))
+    return "".join(_members_of(group, answers[group]) for group in groups)
+
+
+def _members_of(group: str, answer: Future[Any]) -> str:
+    try:
+        found = answer.result()
+    except KafkaException as error:
+        return f"\n--- group {group}: {error}"
+    lines = [f"\n--- group {group} is {found.state.name}:"]
+    for each in found.members:
+        held = sorted((of.topic, of.partition) for of in each.assignment.topic_partitions)
+        lines.append(f"{each.client_id} {each.member_id} holds {held}")
+    return "\n".join(lines)
+
+
 class Settled(NamedTuple):
     """True when nothing is left; ``lags`` are the stages', each by partition."""
 
@@ -59,14 +82,14 @@ class _Stage:
     def lag(self) -> dict[int, int]:
         """Messages of each partition that are not yet committed as stored."""
         left = {}
-        for found in self.consumer.committed(self._partitions, timeout=10):
-            _, end = self.consumer.get_watermark_offsets(found, timeout=10)
+        for found in self.consumer.committed(self._partitions, timeout=patient(10)):
+            _, end = self.consumer.get_watermark_offsets(found, timeout=patient(10))
             checkpoint = from_commit(found.offset, found.metadata)
             left[found.partition] = end - (checkpoint.stored if checkpoint is not None else 0)
         return left
 
     def closed_until(self) -> int:
         """The lowest watermark (ms) of all partitions."""
-        committed = self.consumer.committed(self._partitions, timeout=10)
+        committed = self.consumer.committed(self._partitions, timeout=patient(10))
         found = [from_commit(each.offset, each.metadata) for each in committed]
         return min(each.watermark if each is not None else NO_WATERMARK for each in found)

@@ -20,16 +20,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 import threading
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeVar
 
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 Kind = Literal["pass", "refuse", "hang", "cut", "slow", "late", "forget"]
 Answer = TypeVar("Answer")
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 CHUNK_BYTES: Final = 65_536
 SLICES_A_SECOND: Final = 20
@@ -67,8 +69,10 @@ class TcpProxy:
         self._fired_before: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp-proxy", daemon=True)
-        self._listener: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._connections: set[_Connection] = set()
+        self._ways: set[asyncio.Task[Any]] = set()
+        self._connecting: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> Self:
         """Listen."""
@@ -77,11 +81,13 @@ class TcpProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Reset every connection and close the port."""
-        self._in_loop(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Reset every connection and close the port; nothing that was opened is left."""
+        try:
+            self._in_loop(self._end())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def set(self, fault: Fault) -> None:
         """Misbehave like this from the next question on; ``refuse`` resets what is connected at once."""
@@ -105,41 +111,83 @@ class TcpProxy:
         return self.fired[self.fault.kind] - self._fired_before[self.fault.kind]
 
     def _in_loop(self, step: Coroutine[Any, Any, Answer]) -> Answer:
-        return asyncio.run_coroutine_threadsafe(step, self._loop).result(20.0)
+        return asyncio.run_coroutine_threadsafe(step, self._loop).result(patient(20.0))
 
     async def _listen(self) -> None:
-        self._listener = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one connection; asyncio's own server forgets those that it has taken when it is closed (Python 3.11)."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            accepted, _ = listener.accept()
+            accepted.setblocking(False)
+            way = self._loop.create_task(self._connected(accepted))
+            self._ways.add(way)
+            way.add_done_callback(self._ways.discard)
 
     async def _close(self) -> None:
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         self.fired["refuse"] += len(self._connections) if self.fault.kind == "refuse" else 0
-        await self._reset_all()
+        while self._ways:  # some have only just been accepted
+            await self._reset_all()
+
+    async def _end(self) -> None:
+        await self._close()
+        await self._loop.shutdown_asyncgens()
 
     async def _reset_all(self) -> None:
+        """What is connected now. A task that has not begun is let begin: ended before, it would leave its socket."""
+        for way in self._connecting:
+            way.cancel()
         for connection in list(self._connections):
             connection.reset()
-        while self._connections:
-            await asyncio.sleep(0.005)
+        if ways := set(self._ways):
+            await asyncio.wait(ways, timeout=0.05)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connected(self, accepted: socket.socket) -> None:
+        client = await asyncio.open_connection(sock=accepted)
+        opened = [client[1]]
         try:
-            server = await asyncio.open_connection(*self._server_address)
-        except OSError:
-            writer.transport.abort()
-            return
-        connection = _Connection(self, (reader, writer), server)
+            if server := await self._connect():
+                opened.append(server[1])
+                await self._pass_all(client, server)
+        finally:
+            await drop(opened)
+
+    async def _connect(self) -> Stream | None:
+        """The connection to the server; None when it is refused, or the proxy closes meanwhile."""
+        way = asyncio.current_task()
+        assert way is not None
+        self._connecting.add(way)
+        try:
+            return await asyncio.open_connection(*self._server_address)
+        except (OSError, asyncio.CancelledError):
+            return None
+        finally:
+            self._connecting.discard(way)
+
+    async def _pass_all(self, client: Stream, server: Stream) -> None:
+        connection = _Connection(self, client, server)
         self._connections.add(connection)
         try:
             await connection.run()
         finally:
-            connection.reset()
             self._connections.discard(connection)
 
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+async def drop(opened: Sequence[asyncio.StreamWriter]) -> None:
+    """End connections with a RST, and wait until the loop has let go of their sockets."""
+    for each in opened:
+        each.transport.abort()
+    for each in opened:
+        with contextlib.suppress(OSError):
+            await each.wait_closed()
 
 
 class _Connection:

@@ -17,7 +17,7 @@ from tests.fault.own_broker import OwnBroker
 from tests.free_ports import free_port
 from tests.gateway_world import GatewayProcess
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 from tests.world import World, world_on
 from weir.load.gateway_door import Door
 from weir.load.load import Load, register_fleet
@@ -74,7 +74,7 @@ class _Scene:
     def spooled(self) -> float:
         """Records in the spool, by the gateway's own metrics; -1 while it does not answer."""
         try:
-            page = httpx.get(f"{self.gateway.url}/metrics", timeout=5.0, trust_env=False).text
+            page = httpx.get(f"{self.gateway.url}/metrics", timeout=patient(5.0), trust_env=False).text
         except httpx.TransportError:
             return -1
         line = next(each for each in page.splitlines() if each.startswith("weir_gateway_spool_records "))
@@ -83,7 +83,7 @@ class _Scene:
     def verified(self, seconds: float) -> Report:
         """What is stored against the ledger, once a worker has had the time to store it."""
         self.world.start_worker()
-        return verify(self.world.settings, self.sent(), Patience(seconds), print)
+        return verify(self.world.settings, self.sent(), Patience(patient(seconds)), print)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from connectors.gateway.log.broker_log import BrokerLog
 from connectors.gateway.records import SPOOLED_OFFSET, Outgoing, Written
 from tests.fault.own_broker import OwnBroker
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment, settings_from
+from tests.waiting import patient
 from weir.settings import Settings
 
 TOPIC = "fleet.readings"
@@ -41,7 +42,7 @@ def settings(broker: OwnBroker) -> Settings:
     values["gateway"]["produce_seconds"] = 1.0
     settings = settings_from(values)
     admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
-    if TOPIC in admin.list_topics(timeout=20.0).topics:
+    if TOPIC in admin.list_topics(timeout=patient(20.0)).topics:
         admin.delete_topics([TOPIC])[TOPIC].result()
         time.sleep(0.5)
     admin.create_topics([NewTopic(TOPIC, 3, 1)])[TOPIC].result()
@@ -85,7 +86,7 @@ def stored(settings: Settings) -> dict[bytes, list[int]]:
     found: dict[bytes, list[int]] = defaultdict(list)
     try:
         for partition in range(3):
-            low, high = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=10.0)
+            low, high = consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=patient(10.0))
             consumer.assign([TopicPartition(TOPIC, partition, low)])
             while low < high:
                 for message in consumer.consume(1_000, timeout=5.0):
@@ -104,7 +105,7 @@ def first_times(numbers: list[int]) -> list[int]:
 
 async def replayed(log: BrokerLog, seconds: float = 60.0) -> None:
     """Wait until nothing waits on disk."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patient(seconds)
     while log.spooled_records or not log.is_up:
         assert time.monotonic() < end, f"{log.spooled_records} records still wait"
         await asyncio.sleep(0.02)

@@ -26,7 +26,7 @@ from tests.api_world import Tenant, two_tenants
 from tests.free_ports import free_block, free_port
 from tests.one_server import postgres_database
 from tests.stack_under_test import StackUnderTest, plain_environment
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def program(dsn: str, acme: Tenant, folder: Path, **variables: str) -> Iterator[
         yield running
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(patient(30))
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +95,20 @@ def test_a_device_that_waits_hears_of_a_command_at_once(api: Program) -> None:
     heard: list[tuple[float, httpx.Response]] = []
 
     def wait() -> None:
-        response = httpx.get(api.commands, params={"wait": 20}, headers=api.acme.headers("gateway"), timeout=30)
+        response = httpx.get(
+            api.commands, params={"wait": 20}, headers=api.acme.headers("gateway"), timeout=patient(30)
+        )
         heard.append((time.monotonic(), response))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     time.sleep(3 * LOOK_SECONDS)
     assert not heard
-    sent = httpx.post(api.commands, json={"command": "restart"}, headers=api.acme.headers("editor"), timeout=30)
+    sent = httpx.post(
+        api.commands, json={"command": "restart"}, headers=api.acme.headers("editor"), timeout=patient(30)
+    )
     at = time.monotonic()
-    waiting.join(30)
+    waiting.join(patient(30))
     assert [each["id"] for each in heard[0][1].json()] == [sent.json()["id"]]
     assert heard[0][0] - at < 10 * LOOK_SECONDS, "a second or so, five on a busy machine, but not the whole wait"
     httpx.post(f"{api.commands}/{sent.json()['id']}/answer", json={"answer": {}}, headers=api.acme.headers("gateway"))
@@ -112,7 +116,7 @@ def test_a_device_that_waits_hears_of_a_command_at_once(api: Program) -> None:
 
 def test_devices_that_wait_hold_no_connection_of_their_own(api: Program) -> None:
     headers, most = api.acme.headers("gateway"), []
-    with httpx.Client(limits=httpx.Limits(max_connections=40), timeout=30) as client:
+    with httpx.Client(limits=httpx.Limits(max_connections=40), timeout=patient(30)) as client:
         devices = [
             threading.Thread(
                 target=client.get, args=(api.commands,), kwargs={"params": {"wait": 6}, "headers": headers}
@@ -138,11 +142,11 @@ def test_a_body_that_does_not_come_is_given_up(api: Program) -> None:
             f"POST /projects HTTP/1.1\r\nHost: api\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\n"
             "Content-Length: 50\r\n\r\n{".encode()
         )
-        slow.settimeout(10)
+        slow.settimeout(patient(10))
         begun = time.monotonic()
         answer = slow.recv(65536)
         assert answer.startswith(b"HTTP/1.1 408"), answer
-        assert 0.9 < time.monotonic() - begun < 8
+        assert 0.9 < time.monotonic() - begun < patient(8)
         while answer := slow.recv(65536):
             pass  # the rest, and then the end: the server closes
 
@@ -150,7 +154,7 @@ def test_a_body_that_does_not_come_is_given_up(api: Program) -> None:
 def test_without_credentials_the_body_is_not_waited_for(api: Program) -> None:
     with socket.create_connection(("127.0.0.1", api.port)) as stranger:
         stranger.sendall(b"POST /projects HTTP/1.1\r\nHost: api\r\nContent-Length: 1000000000\r\n\r\n")
-        stranger.settimeout(10)
+        stranger.settimeout(patient(10))
         assert stranger.recv(65536).startswith(b"HTTP/1.1 401")
 
 
@@ -159,7 +163,7 @@ def test_more_clients_than_it_takes_are_told_to_come_back(api: Program) -> None:
     try:
         for each in crowd:
             each.sendall(b"GET /health HTTP/1.1\r\nHost: api\r\n")  # and no end of the headers
-        last = httpx.get(f"http://127.0.0.1:{api.port}/health", timeout=10)
+        last = httpx.get(f"http://127.0.0.1:{api.port}/health", timeout=patient(10))
         assert last.status_code == 503
     finally:
         for each in crowd:
@@ -182,15 +186,19 @@ def test_it_ends_in_order_while_devices_wait(filled: tuple[str, Tenant], tmp_pat
         heard: list[httpx.Response] = []
 
         def wait() -> None:
-            heard.append(httpx.get(api.commands, params={"wait": 30}, headers=api.acme.headers("gateway"), timeout=40))
+            heard.append(
+                httpx.get(api.commands, params={"wait": 30}, headers=api.acme.headers("gateway"), timeout=patient(40))
+            )
 
         waiting = threading.Thread(target=wait)
         waiting.start()
         metrics = f"http://127.0.0.1:{api.port}/prometheus"
-        wait_until(lambda: "weir_api_waiting 1.0" in httpx.get(metrics, timeout=10).text, "the device waits", 30)
+        wait_until(
+            lambda: "weir_api_waiting 1.0" in httpx.get(metrics, timeout=patient(10)).text, "the device waits", 30
+        )
         api.process.send_signal(signal.SIGTERM)
-        assert api.process.wait(20) == 0, api.log.read_text()
-        waiting.join(10)
+        assert api.process.wait(patient(20)) == 0, api.log.read_text()
+        waiting.join(patient(10))
         assert (heard[0].status_code, heard[0].json()) == (200, [])
 
 
@@ -203,7 +211,7 @@ def test_a_taken_port_is_said_in_one_sentence(filled: tuple[str, Tenant]) -> Non
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
     assert ended.returncode == 2
@@ -217,7 +225,9 @@ def test_the_stack_runs_it_beside_its_database(tmp_path: Path) -> None:
     folder = ("--data-dir", str(tmp_path / "stack"))
     up = [*weir, "up", "--detach", "--json", "--only", "postgres,api", "--port-base", str(base), *folder]
     try:
-        started = subprocess.run(up, env=plain_environment(), capture_output=True, text=True, timeout=120, check=False)
+        started = subprocess.run(
+            up, env=plain_environment(), capture_output=True, text=True, timeout=patient(120), check=False
+        )
         assert started.returncode == 0, started.stderr
         address = json.loads(started.stdout)["api"]
         assert httpx.get(f"{address}/health").json() == {"status": "ok"}
@@ -226,4 +236,6 @@ def test_the_stack_runs_it_beside_its_database(tmp_path: Path) -> None:
         migrate(json.loads(started.stdout)["postgres"])
         assert httpx.get(f"{address}/ready").status_code == 200
     finally:
-        subprocess.run([*weir, "down", *folder], env=plain_environment(), capture_output=True, timeout=60, check=False)
+        subprocess.run(
+            [*weir, "down", *folder], env=plain_environment(), capture_output=True, timeout=patient(60), check=False
+        )

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from sinks.clickhouse.client import connect
 from tests.free_ports import free_block
 from tests.stack_under_test import StackUnderTest, embedded_stack, plain_environment
+from tests.waiting import patient
 from tests.weir_command import Ended, weir
 
 
@@ -60,7 +61,7 @@ def test_a_stack_that_ran_before_goes_on_running_and_keeps_nothing_of_two_runs(t
     assert low <= middle <= high
     assert figures["readings_per_second"] == middle
     admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
-    assert not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("bench-")]
+    assert not [topic for topic in admin.list_topics(timeout=patient(10)).topics if topic.startswith("bench-")]
     client = connect(testbed.settings.clickhouse, database=False)
     assert "bench" not in str(client.command("SHOW DATABASES"))
     client.close()
@@ -90,7 +91,7 @@ def test_late_readings_of_ten_minutes_are_corrected_by_a_handful_of_queries(test
     assert (figures["minutes"], figures["hours"]) == (10, 1)
     assert figures["late_windows"] >= 11
     assert figures["corrections"] >= 11
-    assert figures["minutes_corrected_seconds"] <= figures["corrected_seconds"] < 60
+    assert figures["minutes_corrected_seconds"] <= figures["corrected_seconds"] < patient(60)
     assert 0 < figures["before_p50"] <= figures["before_p95"] <= figures["before_p99"]
     assert 0 < figures["during_p50"] <= figures["during_p95"]
     assert figures["stored"] == [figures["distinct"]]
@@ -117,12 +118,12 @@ def test_too_little_is_refused_before_anything_starts(tmp_path: Path, arguments:
 def test_enriching_costs_the_same_with_few_and_with_many_registered_devices(testbed: StackUnderTest) -> None:
     ended = bench(testbed, "enrich", "--devices", "1000", "--devices", "20000")
     assert ended.code == 0, ended.err
-    few, many = ended.json()
+    few, many = ended.json()["fleets"]
     assert (few["devices"], many["devices"]) == (1_000, 20_000)
     # a lookup that walked the registry would cost twenty times as much
     assert many["enrich_ns"] < 3 * few["enrich_ns"]
-    assert 0 < many["change_seconds"] < 2.0
-    assert 0 < many["load_seconds"] < 10.0
+    assert 0 < many["change_seconds"] < patient(2.0)
+    assert 0 < many["load_seconds"] < patient(10.0)
 
 
 def test_a_small_run_of_the_gateway_acknowledges_what_kafka_has_and_leaves_no_namespace(
@@ -132,7 +133,8 @@ def test_a_small_run_of_the_gateway_acknowledges_what_kafka_has_and_leaves_no_na
     assert ended.code == 0, ended.err
     told = ended.json()
     loads = told["loads"]
-    assert told["in_kafka"] == told["acknowledged"] > 200
+    assert told["in_kafka"] == told["acknowledged"]
+    assert told["in_kafka"][0] > 200
     assert told["gateway_has_its_own_core"] is (len(os.sched_getaffinity(0)) > 1)
     assert loads["floor"]["requests_per_cpu_second"] > loads["single JSON"]["requests_per_cpu_second"] > 100
     assert loads["batch JSON"]["records_per_cpu_second"] > 2 * loads["single JSON"]["records_per_cpu_second"]
@@ -143,7 +145,7 @@ def test_a_small_run_of_the_gateway_acknowledges_what_kafka_has_and_leaves_no_na
     assert {each["met"] for each in told["targets"]} <= {True, False}
     assert len(told["targets"]) == 4
     admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
-    assert not [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith("bench-")]
+    assert not [topic for topic in admin.list_topics(timeout=patient(10)).topics if topic.startswith("bench-")]
 
 
 def test_a_peer_that_cannot_be_installed_is_named_and_the_others_windows_are_right(
@@ -165,4 +167,32 @@ def test_a_peer_that_cannot_be_installed_is_named_and_the_others_windows_are_rig
     assert "bytewax" in bytewax["reason"]
     assert (bytewax["target"], bytewax["met"], bytewax["readings_per_second"]) == (5.0, None, None)
     admin = AdminClient({"bootstrap.servers": testbed.settings.kafka.bootstrap_servers})
-    assert not [topic for topic in admin.list_topics(timeout=10).topics if "bench-" in topic]
+    assert not [topic for topic in admin.list_topics(timeout=patient(10)).topics if "bench-" in topic]
+
+
+def test_aggregation_alone_gives_the_right_windows_and_is_held_against_its_ceiling(testbed: StackUnderTest) -> None:
+    ended = bench(testbed, "pipeline", "--only", "aggregate", "--readings", "20000")
+    assert ended.code == 0, ended.err
+    figures = ended.json()
+    assert figures["windows"] == 4_000
+    assert abs(figures["of_flink"] - 3.5 / figures["cpu_seconds_per_million"]) < 0.01
+    assert 0 < figures["ratio"] < 1
+    wrong = bench(testbed, "pipeline", "--only", "aggregate", "--workers", "2")
+    assert wrong.code == 2
+    assert "leave out --sparse, --packed, --workers" in wrong.err
+
+
+def test_two_workers_share_a_backlog_and_store_every_reading_once(testbed: StackUnderTest) -> None:
+    ended = bench(testbed, "pipeline", "--readings", "20000", "--workers", "2")
+    assert ended.code == 0, ended.err
+    figures = ended.json()
+    assert figures["stored"] == [19_800]
+    assert 0 < figures["worker_cores"] <= 2.5
+
+
+def test_packed_readings_are_counted_by_the_reading_and_stored_once(testbed: StackUnderTest) -> None:
+    ended = bench(testbed, "pipeline", "--readings", "20000", "--packed", "40")
+    assert ended.code == 0, ended.err
+    figures = ended.json()
+    assert figures["stored"] == [19_800]
+    assert figures["ceiling_cpu_seconds_per_million"] < figures["cpu_seconds_per_million"]

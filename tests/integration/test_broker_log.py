@@ -26,6 +26,7 @@ from connectors.gateway.log.spool import Spool
 from connectors.gateway.records import SPOOLED_OFFSET, Outgoing, Written
 from connectors.kafka.client import kafka_client_config
 from tests.stack_under_test import StackUnderTest, settings_from
+from tests.waiting import patient
 from weir.settings import Settings
 
 Scenario = Callable[[BrokerLog], Awaitable[Any]]
@@ -73,7 +74,7 @@ def on_log(settings: Settings, folder: Path, scenario: Scenario) -> Any:
 
 
 async def nothing_waits(log: BrokerLog) -> None:
-    end = time.monotonic() + 30.0
+    end = time.monotonic() + patient(30.0)
     while log.spooled_records or not log.is_up:
         assert time.monotonic() < end, "replay does not end"
         await asyncio.sleep(0.01)
@@ -298,7 +299,7 @@ def test_a_caller_who_goes_away_takes_no_record_back(stack: StackUnderTest, topi
 
 def test_without_kafka_a_record_is_accepted_only_while_the_disk_has_room(topic: str, tmp_path: Path) -> None:
     values = away().model_dump()
-    values["gateway"]["spool_bytes"] = 10_000
+    values["gateway"] |= {"spool_bytes": 10_000, "produce_seconds": 1.0}
 
     async def scenario(log: BrokerLog) -> tuple[list[int], list[int], float]:
         small = await log.send([Outgoing(topic, b"k", bytes(1_000), 1)] * 3)
@@ -311,7 +312,7 @@ def test_without_kafka_a_record_is_accepted_only_while_the_disk_has_room(topic: 
     large, last, seconds = on_log(settings_from(values), tmp_path, scenario)
     assert large == [errors.SPOOL_FULL] * 2, "all of a request, or nothing"
     assert last == [0]
-    assert seconds < 0.15, "once Kafka is known to be away nobody waits for it"
+    assert seconds < 0.75, "once Kafka is known to be away nobody waits for it"
 
 
 def test_thousands_that_come_back_at_once_are_all_on_disk_in_order(topic: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from connectors.entities.actor import SYSTEM
 from connectors.entities.directory import open_directory
 from tests.one_server import postgres_database
 from tests.stack_under_test import StackUnderTest
+from tests.waiting import patient
 from tests.weir_command import Ended, weir
 from weir.cli.main import program
 from weir.errors import WeirError
@@ -492,7 +493,7 @@ def test_follow_shows_what_happens_from_now_on_once_and_misses_no_slow_transacti
             first = json.loads(following.stdout.readline() if following.stdout else "")
             slow.commit()
             quick.execute(happen, ["test.last"])
-            out, _ = following.communicate(timeout=20)
+            out, _ = following.communicate(timeout=patient(20))
         finally:
             following.kill()
             following.communicate()

@@ -13,6 +13,7 @@ from sinks.clickhouse.client import connect
 from sinks.clickhouse.tables import tables, views
 from tests.one_server import nowhere
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment
+from tests.waiting import patient
 from tests.weir_command import weir
 from weir.settings import Settings
 
@@ -21,7 +22,7 @@ from weir.settings import Settings
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("cluster")
     command = [sys.executable, "-m", "tests.clustered_engine", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
     assert ended.returncode == 0, ended.stderr
     result: dict[str, Any] = json.loads(ended.stdout)
     return result

@@ -11,6 +11,7 @@ from connectors.kafka.client import kafka_client_config
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.consumer import ConsumerOptions, ConsumerThread, consumer_config
 from streams.engine.fetch import Fetch, Lease
+from tests.waiting import patient
 from tests.world import World
 
 PARTITION = 2
@@ -34,7 +35,7 @@ class Reader:
         got: list[Message] = []
         leases: set[Lease] = set()
         size = 0
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         while len(got) < len(values) and time.monotonic() < deadline:
             fetch = self.next(deadline - time.monotonic())
             if fetch.messages:
@@ -56,7 +57,7 @@ class Reader:
 
     def stop(self) -> None:
         self.thread.stop()
-        self.thread.join(20)
+        self.thread.join(patient(20))
         assert not self.thread.is_alive()
         assert self.failures == []
 
@@ -82,7 +83,7 @@ def numbers(first: int, end: int) -> list[str]:
 def test_lease_given_up_is_read_again_from_its_checkpoint(world: World, reader: Reader) -> None:
     send(world, numbers(0, 50))
     lease = reader.take(numbers(0, 50))
-    assert reader.thread.commit({lease: Checkpoint(10, 30, 50, 7)}).result(20) == {lease}
+    assert reader.thread.commit({lease: Checkpoint(10, 30, 50, 7)}).result(patient(20)) == {lease}
     lease.active = False  # as a stage does whose commit was refused
     again = reader.take(numbers(10, 50))
     assert again is not lease
@@ -93,7 +94,7 @@ def test_commit_of_an_ended_lease_does_not_reach_the_broker(world: World, reader
     send(world, numbers(0, 5))
     lease = reader.take(numbers(0, 5))
     lease.active = False
-    assert reader.thread.commit({lease: Checkpoint(3, 3, 3)}).result(20) == set()
+    assert reader.thread.commit({lease: Checkpoint(3, 3, 3)}).result(patient(20)) == set()
     assert reader.take(numbers(0, 5)).checkpoint is None
 
 
@@ -101,7 +102,7 @@ def test_next_owner_begins_at_the_replay_point_with_the_checkpoint(world: World)
     send(world, numbers(0, 20))
     first = Reader(world)
     lease = first.take(numbers(0, 20))
-    first.thread.commit({lease: Checkpoint(4, 12, 20, 99)}).result(20)
+    first.thread.commit({lease: Checkpoint(4, 12, 20, 99)}).result(patient(20))
     first.stop()
     assert not lease.active
     second = Reader(world)
@@ -128,9 +129,9 @@ def test_agent_that_is_behind_gets_no_more_until_it_has_caught_up(world: World) 
 def test_caught_up_partition_tells_the_time_when_it_is_silent(world: World, reader: Reader) -> None:
     send(world, numbers(0, 3))
     lease = reader.take(numbers(0, 3))
-    deadline = time.monotonic() + 10
-    fetch = reader.next(10)
+    deadline = time.monotonic() + patient(10)
+    fetch = reader.next(patient(10))
     while fetch.lease is not lease and time.monotonic() < deadline:
-        fetch = reader.next(10)
+        fetch = reader.next(patient(10))
     assert fetch.messages == []
     assert abs(fetch.clock_ms - time.time() * 1000) < 10_000

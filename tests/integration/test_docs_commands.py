@@ -16,6 +16,7 @@ import pytest
 
 from tests.sender import Sender
 from tests.stack_under_test import StackUnderTest
+from tests.waiting import patient
 from tests.world import World
 from weir.cli.main import COMMANDS
 from weir.verify.recompute import MINUTE_MS
@@ -71,7 +72,13 @@ def run(words: list[str], stack: StackUnderTest) -> subprocess.CompletedProcess[
     if stack.data_dir is not None:
         environment["WEIR_DATA_DIR"] = str(stack.data_dir)
     return subprocess.run(
-        [*program, *words[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*program, *words[1:]],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patient(120),
+        check=False,
     )
 
 

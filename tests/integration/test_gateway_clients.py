@@ -22,7 +22,7 @@ from connectors.entities.models import EntityCreate
 from tests.gateway_world import GatewayWorld, gateway_world
 from tests.raw_http import raw_connection, rendered
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 V2_JSON = {"Content-Type": "application/vnd.kafka.json.v2+json"}
 V3_JSON = {"Content-Type": "application/json"}
@@ -54,7 +54,7 @@ def curl(*arguments: str, content: str = "") -> tuple[int, Any]:
         input=content,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -94,7 +94,7 @@ def test_curl_streams_what_it_reads_from_a_pipe(gateway: GatewayWorld) -> None:
         input="\n".join(lines),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=True,
     )
     reports = [json.loads(line) for line in ran.stdout.splitlines() if line]
@@ -109,7 +109,7 @@ def test_the_standard_library_posts(gateway: GatewayWorld) -> None:
         data=json.dumps(readings(gateway.acme.device, 1.0, 2.0)).encode(),
         headers=V2_JSON | gateway.acme.headers(),
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the same
+    with urllib.request.urlopen(request, timeout=patient(10)) as answer:  # noqa: S310  # the same
         assert [each["error_code"] for each in json.load(answer)["offsets"]] == [None, None]
 
 
@@ -144,7 +144,7 @@ def test_many_clients_at_once_lose_nothing_and_mix_nothing_up(gateway: GatewayWo
 
     def post(number: int) -> list[tuple[int, int, str]]:
         values = [f"{number}-{place}" for place in range(25)]
-        with httpx.Client(base_url=gateway.process.url, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=gateway.process.url, timeout=patient(30), trust_env=False) as client:
             answer = client.post(
                 f"/topics/{topic}",
                 json={"records": [{"value": value} for value in values]},

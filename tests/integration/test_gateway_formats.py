@@ -22,6 +22,7 @@ from connectors.kafka.client import kafka_client_config
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
 from tests.free_ports import free_port
 from tests.stack_under_test import StackUnderTest
+from tests.waiting import patient
 from weir.settings import Settings
 
 NOTE = json.dumps({"type": "record", "name": "Note", "fields": [{"name": "text", "type": "string"}]})
@@ -234,7 +235,7 @@ def test_unknown_topics_cost_the_brokers_one_question_a_second(stack: StackUnder
             with pytest.raises(GatewayError) as refused:
                 await view.find(f"acme.nothing-{number}")
             assert code_of(refused) == 40401
-        assert time.perf_counter() - begun < 1.0
+        assert time.perf_counter() - begun < patient(1.0)
         await view.stop()
 
     asyncio.run(run())

@@ -20,10 +20,10 @@ import pytest
 from tests.free_ports import free_port
 from tests.raw_http import RawConnection, chunked, exchange, raw_connection, rendered
 from tests.stack_under_test import plain_environment
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 
 HEADER_SECONDS, BODY_SECONDS = 1.0, 1.5
-SLACK = 1.5
+SLACK = patient(1.5)
 """What a busy machine and the rhythm of the server may add to a limit."""
 MOST_BYTES, MOST_HEADERS, MOST_HEADER_BYTES = 100_000, 32, 4_096
 
@@ -66,7 +66,7 @@ def door(folder: Path, **gateway: object) -> Iterator[Door]:
         yield running
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(patient(30))
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_whoever_sends_too_much_reads_why_and_may_go_on(shared: Door, framing: s
 
 
 def test_whoever_goes_on_sending_too_much_is_cut(shared: Door) -> None:
-    with socket.create_connection(("127.0.0.1", shared.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=patient(20)) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 413")
         sent = 0
@@ -258,7 +258,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut(shared: Door) -> None:
         client.connect(("127.0.0.1", shared.port))
         client.sendall(rendered("GET", "/large", {}))
         time.sleep(BODY_SECONDS + SLACK)
-        client.settimeout(10)
+        client.settimeout(patient(10))
         got = 0
         with suppress(ConnectionResetError):
             while piece := client.recv(1 << 20):
@@ -301,14 +301,14 @@ def test_the_end_is_in_order_for_everybody(tmp_path: Path) -> None:
         begun = time.monotonic()
         ending.process.send_signal(signal.SIGTERM)
         assert idle.is_closed()
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 4, "who is between two requests is not waited for"
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", ending.port))
         assert whole.receive().status == 503
         assert stream.receive_until(b"end", 1), "a stream ends where it is"
-        assert 4 < time.monotonic() - begun < 8
-        assert ending.process.wait(20) == 0, ending.log.read_text()
-        assert 9 < time.monotonic() - begun < 14, "who is never answered is cut"
+        assert 4 < time.monotonic() - begun < 5 + patient(3)
+        assert ending.process.wait(patient(20)) == 0, ending.log.read_text()
+        assert 9 < time.monotonic() - begun < 10 + patient(4), "who is never answered is cut"
         assert re.search("stopping\n.*closed\n", ending.log.read_text(), re.DOTALL)
 
 
@@ -321,7 +321,7 @@ def test_the_end_waits_for_a_body_that_is_on_its_way(tmp_path: Path) -> None:
         client.send(b"def")
         answer = client.receive()
         assert (answer.status, answer.body, answer.headers["connection"]) == (200, b"6", "close")
-        assert ending.process.wait(20) == 0
+        assert ending.process.wait(patient(20)) == 0
 
 
 OFFER = "POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
@@ -347,7 +347,7 @@ def test_an_offer_of_another_protocol_is_passed_over_with_its_body_and_what_foll
 
 def half_closed(port: int, sent: bytes) -> bytes:
     """All that comes back to a client that ends its own side first."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=patient(10)) as client:
         client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
         received = b""
@@ -367,4 +367,4 @@ def test_a_client_that_ends_its_own_side_gets_the_answers_to_what_it_sent_whole(
     stream = rendered("POST", "/stream", {"Transfer-Encoding": "chunked"}, chunked(b"abc"))
     assert half_closed(shared.port, stream).endswith(b"end\r\n0\r\n\r\n")
     assert half_closed(shared.port, whole[:-1]) == b"", "half a request has no answer"
-    assert time.monotonic() - begun < 5, "and the connection ends with them"
+    assert time.monotonic() - begun < patient(5), "and the connection ends with them"

@@ -28,6 +28,7 @@ from connectors.entities.user_models import UserCreate
 from connectors.postgres.devices import register
 from tests.stack_under_test import StackUnderTest
 from tests.two_tenants import acting, two_tenants, users_of
+from tests.waiting import patient
 
 ADMIN = acting("acme", "admin")
 
@@ -54,7 +55,7 @@ def while_uncommitted(dsn: str, first: Callable[[Directory], Any], second: Calla
         first(directory)
         thread.start()
         with psycopg.connect(dsn, autocommit=True) as conn:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + patient(10)
             while not results and time.monotonic() < deadline and not _waits(conn):
                 time.sleep(0.02)
     thread.join()

@@ -18,7 +18,7 @@ from tests.fake_gateway import KEY as NO_KEY
 from tests.free_ports import free_port
 from tests.gateway_world import GatewayProcess
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 from tests.weir_command import Ended, weir
 from tests.world import World, world_on
 from weir.load.load import register_fleet
@@ -83,7 +83,7 @@ def test_the_key_stands_in_no_command_line_and_not_in_the_ledger(opened: Opened,
         wait_until(lambda: ledger.exists() and b'"acknowledged"' in ledger.read_bytes(), "it has sent")
         assert not [each for each in psutil.process_iter(["cmdline"]) if opened.key in str(each.info["cmdline"])]
         load.terminate()
-        _, said = load.communicate(timeout=30)
+        _, said = load.communicate(timeout=patient(30))
     secret = opened.key.split("_")[2]
     assert secret not in ledger.read_text() + said
 

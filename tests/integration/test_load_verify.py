@@ -15,7 +15,7 @@ import pytest
 
 from sinks.clickhouse.client import connect
 from tests.stack_under_test import StackUnderTest
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 from tests.weir_command import Ended, weir
 from tests.world import World, world_on
 from weir.load.load import Load, register_fleet
@@ -155,7 +155,7 @@ def test_ctrl_c_ends_a_load_with_a_complete_ledger(world: World, tmp_path: Path)
     with subprocess.Popen(command, env=world.environment, stderr=subprocess.DEVNULL) as load:
         wait_until(lambda: ledger.exists() and b'"acknowledged"' in ledger.read_bytes(), "it has sent")
         load.send_signal(signal.SIGINT)
-        assert load.wait(30) == 130
+        assert load.wait(patient(30)) == 130
     sent = read_ledgers([ledger])
     assert (sent.count(UNKNOWN), sent.unfinished) == (0, 0)
     assert sent.count(ACKNOWLEDGED) == len(sent.ts) > 0

@@ -15,6 +15,7 @@ from connectors.entities.metric_models import Metric, MetricCreate, MetricUpdate
 from connectors.entities.models import EntityCreate
 from tests.stack_under_test import StackUnderTest
 from tests.two_tenants import acting, two_tenants
+from tests.waiting import patient
 
 EDITOR = acting("acme", "editor")
 
@@ -153,7 +154,7 @@ def test_a_change_reaches_who_follows_the_metadata(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as listener:
         listener.execute("LISTEN weir_metadata")
         update(dsn, "update.heard", max_value=3.0)
-        assert list(listener.notifies(timeout=5, stop_after=1))
+        assert list(listener.notifies(timeout=patient(5), stop_after=1))
 
 
 def test_type_and_unit_stay_once_sensors_use_the_metric(dsn: str) -> None:
@@ -248,7 +249,7 @@ def test_a_search_that_takes_too_long_is_given_up(dsn: str, monkeypatch: pytest.
     began = time.monotonic()
     with pytest.raises(InvalidError, match=r"takes more than 0\.1 s; look for something simpler"):
         names(dsn, "(a{0,100}){0,100}c")  # Postgres is busy with it for minutes
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < patient(5)
 
 
 def test_a_search_leaves_the_time_limit_of_the_transaction_as_it_was(dsn: str) -> None:

@@ -21,6 +21,7 @@ from sinks.clickhouse.client import connect
 from tests.free_ports import free_port
 from tests.one_server import nowhere
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment
+from tests.waiting import patient
 from tests.weir_command import weir
 from tests.world import World, _drop
 from weir.change import Change
@@ -46,7 +47,7 @@ def dsn_of(settings: Settings) -> str:
 
 def topics_of(settings: Settings) -> list[str]:
     admin = AdminClient(kafka_client_config(settings.kafka))
-    return sorted(name for name in admin.list_topics(timeout=10).topics if name.startswith(settings.namespace))
+    return sorted(name for name in admin.list_topics(timeout=patient(10)).topics if name.startswith(settings.namespace))
 
 
 def relations_of(settings: Settings) -> list[str]:

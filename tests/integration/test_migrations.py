@@ -17,6 +17,7 @@ from connectors.postgres.metadata import metadata_version
 from tests.filled_metadata import contents, fill
 from tests.one_server import nowhere, postgres_database
 from tests.stack_under_test import StackUnderTest, environment_of, plain_environment
+from tests.waiting import patient
 from tests.world import _drop, _drop_postgres
 
 NEWEST = postgres.read_migrations()[-1].number
@@ -249,7 +250,7 @@ def test_two_processes_that_migrate_at_once_both_end_well(stack: StackUnderTest)
             subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(2)
         ]
-        ended = [(process.communicate(timeout=60), process.returncode) for process in both]
+        ended = [(process.communicate(timeout=patient(60)), process.returncode) for process in both]
         assert [code for _, code in ended] == [0, 0], [words[1] for words, _ in ended]
         dsn = settings.postgres.dsn.get_secret_value()
         assert column(dsn, "SELECT number FROM weir_migrations ORDER BY number") == list(range(1, NEWEST + 1))

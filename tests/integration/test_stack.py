@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.waiting import patient
 from weir.stack.state import StackState, read_state
 
 WEIR = (sys.executable, "-m", "weir")
@@ -43,7 +44,12 @@ class Site:
         arguments = [*WEIR, command, "--data-dir", str(self.folder), *options]
         inherited = {name: value for name, value in os.environ.items() if name != "WEIR_CONFIG"}
         return subprocess.run(
-            arguments, capture_output=True, text=True, timeout=120, env={**inherited, **environment}, check=False
+            arguments,
+            capture_output=True,
+            text=True,
+            timeout=patient(120),
+            env={**inherited, **environment},
+            check=False,
         )
 
     def up(self, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -91,7 +97,7 @@ def accepts(port: int) -> bool:
 
 
 def eventually(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not holds():
         if time.monotonic() > deadline:
             return False
@@ -117,7 +123,7 @@ def small(tmp_path: Path) -> Iterator[Site]:
 
 def store(addresses: dict[str, str]) -> None:
     admin = AdminClient({"bootstrap.servers": addresses["kafka"]})
-    admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(10)
+    admin.create_topics([NewTopic("kept", 1, 1)])["kept"].result(patient(10))
     producer = Producer({"bootstrap.servers": addresses["kafka"], "acks": "all"})
     producer.produce("kept", value=b"a message", key=b"device-1")
     assert producer.flush(10) == 0
@@ -162,7 +168,7 @@ def test_data_survives_down_and_up_and_the_second_start_needs_no_network(site: S
         again = site.up(**NO_NETWORK)
         assert again.returncode == 0, again.stderr
         seconds.append(time.monotonic() - begun)
-    assert min(seconds) < 20.0
+    assert min(seconds) < patient(20.0)
     assert again.stdout.count("\n") == 1, "exactly one line for a script to read"
     assert stored(json.loads(again.stdout)) == KEPT
 
@@ -245,7 +251,7 @@ def test_a_foreground_stack_goes_down_on_ctrl_c_and_says_so(small: Site) -> None
             "postgres": f"postgresql://postgres@127.0.0.1:{small.port_base + 3}/weir"
         }
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(patient(20)) == 0
         assert "The stack is down." in process.stderr.read()
     assert small.nothing_runs()
 
@@ -256,7 +262,7 @@ def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen([*WEIR, "up", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         assert eventually(lambda: any("kafka.Kafka" in line for line in early.processes()), 20.0)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(patient(30)) == 130
     assert early.nothing_runs()
     assert early.weir("status").returncode == 3
 

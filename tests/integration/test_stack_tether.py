@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import patient
 from weir.stack.child import Child, Command
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(600)"
@@ -35,7 +36,7 @@ HOLDER = (
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while not holds():
         if time.monotonic() > deadline:
             return False
@@ -68,7 +69,7 @@ def test_a_command_that_ignores_its_stop_signal_is_killed_after_the_grace_time(t
     child.request_stop()
     child.wait_stopped()
     assert child.exit_code() == 128 + signal.SIGKILL
-    assert 0.5 <= time.monotonic() - begun < 3.0
+    assert 0.5 <= time.monotonic() - begun < patient(3.0)
 
 
 def test_a_commands_exit_code_and_last_words_are_kept(tmp_path: Path) -> None:

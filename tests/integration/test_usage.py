@@ -21,6 +21,7 @@ from tests.fault.proxied_servers import proxy_to, through
 from tests.fault.tcp_proxy import PASS, Fault, TcpProxy
 from tests.one_server import clickhouse_database
 from tests.stack_under_test import StackUnderTest, settings_from
+from tests.waiting import patient
 from weir.settings import Settings
 
 NOON = int(time.time()) // 86_400 * 86_400 - 43_200
@@ -75,7 +76,7 @@ def stored(client: Client) -> set[tuple[Any, ...]]:
 
 
 async def until(ask: Callable[[], object]) -> None:
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(patient(20.0)):
         while not ask():
             await asyncio.sleep(0.02)
 

@@ -20,7 +20,7 @@ from tests.free_ports import free_port
 from tests.sender import Sender
 from tests.stack_under_test import StackUnderTest
 from tests.stored import dead_letters, stored_readings, stored_windows
-from tests.waiting import wait_until
+from tests.waiting import patient, wait_until
 from tests.worker_process import WorkerProcess
 from tests.world import World, world_on
 from weir.stack.child import Child, Command
@@ -125,12 +125,14 @@ def test_the_faust_command_runs_the_same_worker(world: World, tmp_path: Path) ->
         def page() -> int:
             assert child.exit_code() is None, child.last_lines()
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/", timeout=5.0, trust_env=False).status_code
+                return httpx.get(f"http://127.0.0.1:{port}/", timeout=patient(5.0), trust_env=False).status_code
             except httpx.TransportError:
                 return 0
 
         assert wait_until(page, "the web page answers", 60.0) == httpx.codes.OK
-        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5.0, trust_env=False, follow_redirects=True)
+        metrics = httpx.get(
+            f"http://127.0.0.1:{port}/metrics", timeout=patient(5.0), trust_env=False, follow_redirects=True
+        )
         assert "weir_messages" in metrics.text
     finally:
         child.request_stop()
@@ -140,7 +142,7 @@ def test_the_faust_command_runs_the_same_worker(world: World, tmp_path: Path) ->
 def run_worker(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """``weir worker`` to its end, which must come by itself."""
     command = [sys.executable, "-m", "weir", "worker"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patient(60), check=False)
 
 
 def test_a_worker_without_its_topics_says_what_to_run(world: World) -> None:

@@ -27,7 +27,7 @@ def documented(heading: str) -> list[str]:
 
 
 def test_each_kind_of_record_has_a_contract() -> None:
-    assert RECORDS == ["Aggregate", "Alert", "Commands", "Event", "Reading"]
+    assert RECORDS == ["Aggregate", "Alert", "Commands", "Event", "Reading", "ReadingBatch"]
 
 
 @pytest.mark.parametrize("record", RECORDS)

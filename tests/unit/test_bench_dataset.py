@@ -73,6 +73,25 @@ def test_every_sensor_measures_once_a_second_and_the_last_second_ends_at_the_end
     assert END - 1_000 - 1 <= dataset.ts.max() < END
 
 
+def test_packed_messages_hold_the_same_readings_of_one_device_each_and_none_is_older_than_a_window_waits() -> None:
+    plan = DatasetPlan(readings=40_000, end_ms=END, devices=100, packed=50)
+    dataset, keys, values = Dataset(plan), *messages(plan)
+    batch = fastavro.parse_schema(load_schema("ReadingBatch"))
+    rows = []
+    for key, value in zip(keys, values, strict=True):
+        record: Any = fastavro.schemaless_reader(io.BytesIO(value[5:]), batch, None)
+        assert record["device_id"].encode() == key
+        assert 1 <= len(record["readings"]) <= 50
+        rows += [{"device_id": record["device_id"], **each} for each in record["readings"]]
+    assert len(rows) == 40_000
+    assert 800 <= len(values) < 1_200
+    ts = np.array([round(row["ts"].timestamp() * 1000) for row in rows])
+    assert (np.maximum.accumulate(ts) - ts).max() < 5_000
+    sent = {(row["device_id"], row["sensor"], at, row["value"]) for row, at in zip(rows, ts.tolist(), strict=True)}
+    wanted = dataset.frame(0, 40_000).select("device_id", "sensor", "ts", "value")
+    assert sent == set(wanted.iter_rows())
+
+
 def test_spread_over_two_hours_leaves_a_few_readings_a_window() -> None:
     dataset = Dataset(DatasetPlan(readings=2_000_000, end_ms=END, resent=0.0, delayed=0.0).spread_over(7_200.0))
     assert dataset.ts.min() == END - 7_200_000

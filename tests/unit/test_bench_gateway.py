@@ -93,7 +93,7 @@ def test_a_run_is_whole_when_nothing_failed_and_kafka_has_what_was_acknowledged(
 
 def test_a_load_without_an_answer_has_no_latency_and_meets_nothing() -> None:
     nothing = replace(QUICK, requests_per_second=0.0, p50_ms=float("nan"), p99_ms=float("nan"))
-    told = json.loads(json.dumps(to_dict(run(single_JSON_at_half=nothing))))
+    told = json.loads(json.dumps(to_dict([run(single_JSON_at_half=nothing)])))
     assert told["loads"]["single JSON at half"]["p99_ms"] is None
     assert told["targets"][3] == {
         "target": "p99 of single requests at half of that, ms",

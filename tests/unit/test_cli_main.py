@@ -8,13 +8,14 @@ import sys
 import click
 import pytest
 
+from tests.waiting import patient
 from weir.cli import main as cli
 from weir.errors import ConfigError, StackError, WeirError
 
 
 def weir(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "weir", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
 
 
 def test_help_lists_every_command_without_importing_any() -> None:
@@ -22,7 +23,7 @@ def test_help_lists_every_command_without_importing_any() -> None:
         "import sys; from weir.cli.main import program; program.main(['--help'], standalone_mode=False);"
         "print('imported:', [m for m in ('polars', 'confluent_kafka', 'weir.cli.up') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(60), check=True)
     assert "imported: []" in done.stdout
     for name, (_, summary) in cli.COMMANDS.items():
         assert any(line.split()[:1] == [name] and summary in line for line in done.stdout.splitlines()), name

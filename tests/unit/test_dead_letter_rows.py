@@ -59,6 +59,7 @@ def test_a_letter_of_the_worker_becomes_the_row_that_its_headers_say() -> None:
         "topic": "weir.readings",
         "partition": 2,
         "offset": 7,
+        "position": 0,
         "timestamp": at(APPENDED - 5_000),
         "key": b"dev-1",
         "value": b"\0\0\0\1\x02\xff",

@@ -22,7 +22,7 @@ def run(awaitable: Awaitable[Answer]) -> Answer:
 
 
 def test_waiting_fetches_of_one_lease_become_one_in_order() -> None:
-    queue, lease = JoiningQueue(10), Lease("t", 0, None)
+    queue, lease = JoiningQueue(10, 1_000), Lease("t", 0, None)
     first, second = fetch(lease, 3, behind=True), fetch(lease, 4)
     queue.put(first)
     queue.put(second)
@@ -32,14 +32,14 @@ def test_waiting_fetches_of_one_lease_become_one_in_order() -> None:
 
 
 def test_block_does_not_grow_beyond_its_limit() -> None:
-    queue, lease = JoiningQueue(10), Lease("t", 0, None)
+    queue, lease = JoiningQueue(10, 1_000), Lease("t", 0, None)
     for count in (6, 5, 4):
         queue.put(fetch(lease, count))
     assert [len(run(queue.get()).messages) for _ in range(2)] == [6, 9]
 
 
 def test_leases_are_never_mixed_and_take_turns() -> None:
-    queue, one, two = JoiningQueue(10), Lease("t", 0, None), Lease("t", 0, None)
+    queue, one, two = JoiningQueue(10, 1_000), Lease("t", 0, None), Lease("t", 0, None)
     for lease, count in ((one, 8), (two, 2), (one, 7), (two, 1)):
         queue.put(fetch(lease, count))
     taken = [run(queue.get()) for _ in range(3)]
@@ -47,7 +47,7 @@ def test_leases_are_never_mixed_and_take_turns() -> None:
 
 
 def test_clock_of_a_silent_partition_keeps_its_place() -> None:
-    queue, lease = JoiningQueue(10), Lease("t", 0, None)
+    queue, lease = JoiningQueue(10, 1_000), Lease("t", 0, None)
     queue.put(fetch(lease, 1))
     queue.put(Fetch(lease, [], clock_ms=5))
     queue.put(fetch(lease, 2))
@@ -56,7 +56,7 @@ def test_clock_of_a_silent_partition_keeps_its_place() -> None:
 
 def test_taker_waits_for_the_first_fetch() -> None:
     async def wait() -> Fetch:
-        queue, lease = JoiningQueue(10), Lease("t", 0, None)
+        queue, lease = JoiningQueue(10, 1_000), Lease("t", 0, None)
         taking = asyncio.ensure_future(queue.get())
         await asyncio.sleep(0)
         queue.put(fetch(lease, 2))

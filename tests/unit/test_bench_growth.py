@@ -1,0 +1,50 @@
+"""The growth benchmark: when its readings are, and what it makes of its figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.dataset import Dataset
+from bench.growth import Growth, GrowthSize, plan_of
+from weir.cli.bench_growth import targets
+
+NOW = 1_700_000_000_000
+
+
+def size(series: int, ratio: float = 1.0, points: int = 0, peak_mb: float = 200.0, pause_ms: float = 1.0) -> GrowthSize:
+    return GrowthSize(series, 1.0, 1.0, 1.0, 1.0, peak_mb, points, 0, pause_ms, pause_ms, 0.0, 1, 1, ratio)
+
+
+@pytest.mark.parametrize(("series", "readings"), [(1_000, 6_000_000), (200_000, 6_000_000), (4_000, 40_000)])
+def test_every_series_has_one_reading_a_second_and_a_minute_ends_while_readings_come(
+    series: int, readings: int
+) -> None:
+    plan = plan_of(series, readings, NOW)
+    assert (plan.series, plan.readings, plan.interval_ms) == (series, readings, 1_000.0)
+    assert NOW - 60_000 < plan.end_ms <= NOW
+    after_ms = round(0.6 * 1_000 * plan.distinct / series)
+    assert (plan.end_ms - after_ms) % 60_000 == 0
+
+
+def test_the_readings_are_where_the_plan_says() -> None:
+    dataset = Dataset(plan_of(400, 20_000, NOW))
+    minutes = {int(ts) // 60_000 for ts in dataset.ts}
+    assert len(minutes) == 2, "50 s around the end of a minute"
+    assert dataset.ts.max() <= NOW
+
+
+def test_memory_of_a_point_is_the_slope_over_the_sizes() -> None:
+    sizes = [size(4, points=100_000, peak_mb=110.0), size(8, points=300_000, peak_mb=130.0), size(12, points=200_000)]
+    assert Growth(sizes[:2], 0.0).bytes_an_open_point == pytest.approx(100.0)
+    assert Growth(sizes[:1], 0.0).bytes_an_open_point is None
+
+
+def test_targets_are_those_of_the_most_series_and_the_median_of_the_runs() -> None:
+    runs = [
+        Growth([size(1_000), size(8, ratio=0.1, pause_ms=900.0), size(200_000, ratio=ratio, pause_ms=pause)], 0.0)
+        for ratio, pause in ((0.80, 400.0), (0.86, 200.0), (0.90, 100.0))
+    ]
+    throughput, pause = targets(runs)
+    assert (throughput.measured, throughput.met) == (0.86, True)
+    assert (pause.measured, pause.met) == (200.0, True)
+    assert [target.met for target in targets(runs[:1])] == [False, False]
