@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# to pytest, as in: make test ARGS="tests/unit -k window"
+# to the command, as in: make test ARGS="tests/unit -k window", make bench ARGS="--only pipeline"
 ARGS   ?=
 # test files at a time, each on servers of its own; 0 is one after another. 2 halves the time on a quiet machine
 JOBS   ?= 0
@@ -44,8 +44,8 @@ check: $(STAMP)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## the pipeline benchmark, about two minutes
-	$(BIN)/weir bench pipeline
+bench: $(STAMP)  ## every benchmark, about two hours, and docs/performance.md from them; ARGS=--quick in minutes
+	$(BIN)/weir bench all $(ARGS)
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 

@@ -16,6 +16,7 @@ import sys
 import time
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -41,7 +42,7 @@ class Load(msgspec.Struct, frozen=True):
 
     host: str
     port: int
-    requests: list[bytes]
+    requests: Sequence[bytes]
     connections: int
     seconds: float
     warm_up: float = 1.0

@@ -26,7 +26,7 @@ def interpreter(name: str, lock: Path | None) -> Path:
     """
     if lock is None:
         return Path(sys.executable)
-    folder = cache_dir() / "peers" / f"{name}-{_fingerprint(lock)}"
+    folder = _folder(name, lock)
     python = folder / "bin" / "python"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,15 @@ def interpreter(name: str, lock: Path | None) -> Path:
     except OSError as error:
         raise StackError(f"The environment {folder} cannot be made: {error.strerror}.") from None
     return python
+
+
+def is_installed(name: str, lock: Path | None) -> bool:
+    """Whether :func:`interpreter` has nothing to make."""
+    return lock is None or (_folder(name, lock) / MADE).exists()
+
+
+def _folder(name: str, lock: Path) -> Path:
+    return cache_dir() / "peers" / f"{name}-{_fingerprint(lock)}"
 
 
 def _fingerprint(lock: Path) -> str:

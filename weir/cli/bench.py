@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import json
-import signal
-from pathlib import Path
 
 import click
-from rich.console import Console
 
-from bench.pipeline import PipelineRun, Shape, measure
-from bench.testbed import running_testbed
+from bench.aggregation import measure_aggregation
+from bench.pipeline import Shape, measure
+from weir.cli.bench_all import everything
 from weir.cli.bench_enrichment import enrich
 from weir.cli.bench_gateway import gateway
+from weir.cli.bench_growth import growth
 from weir.cli.bench_late import late
+from weir.cli.bench_latency import latency
+from weir.cli.bench_options import Bench, bench_options
 from weir.cli.bench_peers import peers
+from weir.cli.bench_profile import profile
 from weir.cli.bench_recovery import recovery
-from weir.cli.figures import Figure, figures_json, print_figures, verdict, warn_when_busy
-from weir.cli.step_view import StepView
-from weir.settings import PORT_BASE
+from weir.cli.figures import (
+    Figure,
+    figures_json,
+    print_figures,
+    spread_json,
+    tell_json,
+    verdict,
+    warn_when_busy,
+)
 
 FIGURES = (
-    Figure("readings_per_second", "readings/s, one worker", "{:,.0f}"),
-    Figure("cpu_seconds_per_million", "CPU s/million, worker", "{:.2f}"),
+    Figure("readings_per_second", "readings/s", "{:,.0f}"),
+    Figure("cpu_seconds_per_million", "CPU s/million, workers", "{:.2f}"),
+    Figure("worker_cores", "cores that the workers had", "{:.2f}"),
     Figure("peak_rss_mb", "peak memory of the worker, MB", "{:,.0f}"),
     Figure("ceiling_readings_per_second", "readings/s, consume() alone", "{:,.0f}"),
     Figure("ceiling_cpu_seconds_per_million", "CPU s/million, consume() alone", "{:.2f}"),
@@ -32,37 +41,65 @@ FIGURES = (
     Figure("others_cpu_share", "part of the CPU that others took", "{:.0%}"),
 )
 
+AGGREGATION = (
+    Figure("readings_per_second", "readings/s", "{:,.0f}"),
+    Figure("cpu_seconds_per_million", "CPU s/million", "{:.2f}"),
+    Figure("ceiling_readings_per_second", "readings/s, consume() alone", "{:,.0f}"),
+    Figure("ceiling_cpu_seconds_per_million", "CPU s/million, consume() alone", "{:.2f}"),
+    Figure("ratio", "ratio (CPU of consume() / CPU of this)", "{:.3f}"),
+    Figure("of_flink", "times Flink's readings a CPU second", "{:.2f}"),
+    Figure("windows", "windows, all right", "{:,.0f}"),
+    Figure("others_cpu_share", "part of the CPU that others took", "{:.0%}"),
+)
+
 
 @click.group(name="bench")
 def command() -> None:
     """Measure Weir on this machine; every figure stands beside a ceiling from the same run."""
 
 
+command.add_command(everything)
 command.add_command(recovery)
 command.add_command(late)
+command.add_command(latency)
 command.add_command(enrich)
 command.add_command(gateway)
+command.add_command(growth)
 command.add_command(peers)
+command.add_command(profile)
 
 
 @command.command(name="pipeline")
 @click.option("--readings", type=click.IntRange(min=10_000), default=2_000_000, show_default=True, help="How many.")
 @click.option("--sparse", is_flag=True, help="Spread them over two hours instead of one a second and sensor.")
 @click.option(
-    "--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat; tells min, median, max."
+    "--workers",
+    type=click.IntRange(min=1, max=4),
+    default=1,
+    show_default=True,
+    help="Beside each other, on one topic.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
-@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
+@click.option(
+    "--registered",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Sensors to register, most of them silent. Default: 4,000.",
+)
+@click.option(
+    "--packed", type=click.IntRange(min=1), help="So many readings of a device in each message. Default: single ones."
+)
+@click.option("--only", type=click.Choice(["aggregate"]), help="Only decoding and 1-minute windows; nothing is stored.")
+@bench_options()
 @click.pass_context
 def pipeline(
     ctx: click.Context,
+    bench: Bench,
     readings: int,
     sparse: bool,
-    runs: int,
-    as_json: bool,
-    data_dir: Path | None,
-    port_base: int,
+    workers: int,
+    registered: int,
+    packed: int | None,
+    only: str | None,
 ) -> None:
     """Store a backlog with one worker: decode, validate, enrich, raw rows, 1m and 1h windows, checkpoints, all on.
 
@@ -70,10 +107,14 @@ def pipeline(
     resends, one reading a message, 4 partitions. The same topic is first read by consume() alone: the ceiling. Runs on
     an embedded stack of its own, or on the one that runs on --data-dir.
 
+    With --only aggregate, the engine does what the usual benchmark of other stream processors asks for: it decodes and
+    aggregates, and the windows are compared with a recomputation.
+
     \b
     Example:
       weir bench pipeline
       weir bench pipeline --sparse --runs 3 --json
+      weir bench pipeline --only aggregate
 
     \b
     Exit codes:
@@ -82,16 +123,29 @@ def pipeline(
       2    wrong usage or settings
       130  interrupted
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
-    console = Console(stderr=True, highlight=False)
-    measured: list[PipelineRun] = []
-    with running_testbed(data_dir, port_base, console) as testbed, StepView(console) as view:
-        for number in range(1, runs + 1):
-            view.prefix = f"run {number} of {runs}: " if runs > 1 else ""
-            measured.append(measure(testbed, Shape(readings, sparse), view))
-    if as_json:
+    if only:
+        if sparse or packed or workers > 1:
+            raise click.UsageError(
+                "--only aggregate is one worker on the dense shape: leave out --sparse, --packed, --workers."
+            )
+        aggregate(bench, readings)
+        return
+    shape = Shape(readings, sparse, workers=workers, registered=registered, packed=packed or 0)
+    measured = bench.repeat(lambda testbed, view: measure(testbed, shape, view))
+    if bench.as_json:
         click.echo(json.dumps({"readings": readings} | figures_json(FIGURES, measured)))
     else:
         print_figures(f"{readings:,} readings", FIGURES, measured)
     warn_when_busy(max(run.others_cpu_share for run in measured))
     ctx.exit(verdict(measured))
+
+
+def aggregate(bench: Bench, readings: int) -> None:
+    """Measure aggregation alone; a window that is not right raises StackError."""
+    measured = bench.repeat(lambda testbed, view: measure_aggregation(testbed, readings, view))
+    if bench.as_json:
+        runs = [{each.field: getattr(run, each.field) for each in AGGREGATION} for run in measured]
+        tell_json({"readings": readings} | spread_json(runs))
+    else:
+        print_figures(f"{readings:,} readings, aggregation only", AGGREGATION, measured)
+    warn_when_busy(max(run.others_cpu_share for run in measured))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from dataclasses import asdict
-from pathlib import Path
+from statistics import median
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from bench.enrichment import EnrichmentRun, measure
-from bench.testbed import running_testbed
-from weir.cli.step_view import StepView
-from weir.settings import PORT_BASE
+from weir.cli.bench_options import Bench, bench_options
+from weir.cli.figures import spread_json, tell_json
 
 SIZES = (1_000, 100_000, 1_000_000)
 
@@ -39,10 +36,8 @@ COLUMNS = (
     show_default=True,
     help="Registered devices; may be repeated.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout; progress goes to stderr.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
-@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
-def enrich(sizes: tuple[int, ...], as_json: bool, data_dir: Path | None, port_base: int) -> None:
+@bench_options()
+def enrich(bench: Bench, sizes: tuple[int, ...]) -> None:
     """Enrich readings of 1,000 devices out of few and out of very many that are registered.
 
     For each fleet: registering it, loading it into a process and making it ready, the memory that takes, the cost of a
@@ -62,20 +57,24 @@ def enrich(sizes: tuple[int, ...], as_json: bool, data_dir: Path | None, port_ba
       2    wrong usage or settings
       130  interrupted
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
-    console = Console(stderr=True, highlight=False)
-    with running_testbed(data_dir, port_base, console) as testbed, StepView(console) as view:
-        measured = [measure(testbed, devices, view) for devices in sizes]
-    if as_json:
-        click.echo(json.dumps([asdict(run) for run in measured]))
+    measured = bench.repeat(lambda testbed, view: [measure(testbed, devices, view) for devices in sizes])
+    fleets = [list(fleet) for fleet in zip(*measured, strict=True)]
+    if bench.as_json:
+        tell_json({"runs": bench.runs, "fleets": [to_dict(fleet) for fleet in fleets]})
     else:
-        _print(measured)
+        _print(fleets)
 
 
-def _print(measured: list[EnrichmentRun]) -> None:
+def to_dict(fleet: list[EnrichmentRun]) -> dict[str, object]:
+    """For scripts: how many devices, then the figures of all runs."""
+    return {"devices": fleet[0].devices} | spread_json([asdict(run) for run in fleet])
+
+
+def _print(fleets: list[list[EnrichmentRun]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for _, label, _ in COLUMNS:
         table.add_column(label, justify="right")
-    for run in measured:
-        table.add_row(*(form.format(getattr(run, field)) for field, _, form in COLUMNS))
+    for fleet in fleets:
+        middle = {field: median(getattr(run, field) for run in fleet) for field, _, _ in COLUMNS}
+        table.add_row(*(form.format(middle[field]) for field, _, form in COLUMNS))
     Console(highlight=False).print(table)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import signal
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
-from math import isfinite
-from pathlib import Path
+from math import isfinite, nan
+from statistics import median
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.gateway import TARGETS, GatewayRun, Measured, measure
-from bench.testbed import fresh_namespace, running_testbed
-from weir.cli.figures import warn_when_busy
+from bench.gateway import TARGETS, GatewayRun, Measured, Target, measure
+from bench.testbed import Testbed, fresh_namespace
+from weir.cli.bench_options import Bench, bench_options
+from weir.cli.figures import spread_json, tell_json, warn_when_busy
 from weir.cli.step_view import StepView
-from weir.settings import PORT_BASE
 
 FILE_WIDTH = 120
 """Where nobody watches, the table need not fit a narrow terminal."""
+
+COLUMNS = (
+    ("requests_per_second", "{:,.0f}"),
+    ("records_per_second", "{:,.0f}"),
+    ("requests_per_cpu_second", "{:,.0f}"),
+    ("records_per_cpu_second", "{:,.0f}"),
+    ("p50_ms", "{:.2f}"),
+    ("p99_ms", "{:.2f}"),
+    ("cores", "{:.2f}"),
+    ("sender_cores", "{:.2f}"),
+)
+"""Field of :class:`~bench.gateway.Measured` and its format."""
 
 
 @click.command(name="gateway")
@@ -30,11 +42,9 @@ FILE_WIDTH = 120
     show_default=True,
     help="How long each load is measured, after a second of warming up.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
-@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
+@bench_options()
 @click.pass_context
-def gateway(ctx: click.Context, seconds: float, as_json: bool, data_dir: Path | None, port_base: int) -> None:
+def gateway(ctx: click.Context, bench: Bench, seconds: float) -> None:
     """Post readings to a gateway that has one core to itself: one by one and by the hundred, as JSON and as Avro.
 
     Keys and quotas are on, every record is acknowledged by the broker. At half of what JSON reached, requests come at
@@ -53,46 +63,59 @@ def gateway(ctx: click.Context, seconds: float, as_json: bool, data_dir: Path | 
       2    wrong usage or settings
       130  interrupted
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
-    console = Console(stderr=True, highlight=False)
-    with (
-        running_testbed(data_dir, port_base, console) as testbed,
-        StepView(console) as view,
-        fresh_namespace(testbed) as settings,
-    ):
-        run = measure(testbed, settings, seconds, view)
-    if as_json:
-        click.echo(json.dumps(to_dict(run)))
+    measured = bench.repeat(lambda testbed, view: _measure(testbed, seconds, view))
+    if bench.as_json:
+        tell_json(to_dict(measured))
     else:
-        _print(run)
-    warn_when_busy(run.others_cpu_share)
-    ctx.exit(_verdict(run))
+        _print(measured)
+    warn_when_busy(max(run.others_cpu_share for run in measured))
+    ctx.exit(max(_verdict(run) for run in measured))
 
 
-def to_dict(run: GatewayRun) -> dict[str, object]:
-    """For scripts; a figure that there is none of is null."""
+def _measure(testbed: Testbed, seconds: float, view: StepView) -> GatewayRun:
+    with fresh_namespace(testbed) as settings:
+        return measure(testbed, settings, seconds, view)
+
+
+def to_dict(measured: list[GatewayRun]) -> dict[str, object]:
+    """For scripts; a figure that there is none of is null, and targets are met by medians."""
     return {
-        "loads": {name: _plain(load) for name, load in run.loads.items()},
+        "runs": len(measured),
+        "loads": {name: _spread([run.loads[name] for run in measured]) for name in measured[0].loads},
         "targets": [
-            {"target": each.what, "bound": each.bound, "value": _number(each.value(run)), "met": each.met(run)}
-            for each in TARGETS
+            {"target": each.what, "bound": each.bound, "value": _number(value), "met": each.reached(value)}
+            for each, value in _values(measured)
         ],
-        "acknowledged": run.acknowledged,
-        "in_kafka": run.in_kafka,
-        "gateway_has_its_own_core": run.apart,
-        "others_cpu_share": round(run.others_cpu_share, 4),
+        "acknowledged": [run.acknowledged for run in measured],
+        "in_kafka": [run.in_kafka for run in measured],
+        "gateway_has_its_own_core": all(run.apart for run in measured),
+        "others_cpu_share": round(max(run.others_cpu_share for run in measured), 4),
     }
 
 
-def _plain(load: Measured) -> dict[str, object]:
-    return {name: _number(value) if isinstance(value, float) else value for name, value in asdict(load).items()}
+def _values(measured: list[GatewayRun]) -> Iterator[tuple[Target, float]]:
+    """Each target and the median of what was reached; nan when one run has no figure."""
+    for each in TARGETS:
+        values = [each.value(run) for run in measured]
+        yield each, median(values) if all(isfinite(value) for value in values) else nan
+
+
+def _spread(loads: list[Measured]) -> dict[str, object]:
+    """One load in all runs."""
+    figures = [{name: value for name, value in asdict(load).items() if isinstance(value, float)} for load in loads]
+    finite = [name for name in figures[0] if all(isfinite(each[name]) for each in figures)]
+    failures: Counter[str] = Counter()
+    for load in loads:
+        failures.update(load.failures)
+    told: dict[str, object] = dict.fromkeys(figures[0])
+    return told | spread_json([{name: each[name] for name in finite} for each in figures]) | {"failures": failures}
 
 
 def _number(value: float) -> float | None:
     return round(value, 4) if isfinite(value) else None
 
 
-def _print(run: GatewayRun) -> None:
+def _print(measured: list[GatewayRun]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, FILE_WIDTH)
@@ -109,20 +132,15 @@ def _print(run: GatewayRun) -> None:
         "sender's",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, load in run.loads.items():
-        rates = (
-            load.requests_per_second,
-            load.records_per_second,
-            load.requests_per_cpu_second,
-            load.records_per_cpu_second,
-        )
-        few = (load.p50_ms, load.p99_ms, load.cores, load.sender_cores)
-        table.add_row(name, *(f"{rate:,.0f}" for rate in rates), *(f"{each:.2f}" for each in few))
+    for name in measured[0].loads:
+        loads = [run.loads[name] for run in measured]
+        cells = (form.format(median(getattr(load, field) for load in loads)) for field, form in COLUMNS)
+        table.add_row(name, *cells)
     console.print(table)
-    for target in TARGETS:
+    for target, value in _values(measured):
         bound = f"{'below' if target.figure.endswith('_ms') else 'at least'} {target.bound:,.0f}"
-        verdict = "met" if target.met(run) else "missed"
-        console.print(f"{target.what}: {target.value(run):,.1f}, wanted {bound}: {verdict}", soft_wrap=True)
+        found = "met" if target.reached(value) else "missed"
+        console.print(f"{target.what}: {value:,.1f}, wanted {bound}: {found}", soft_wrap=True)
 
 
 def _verdict(run: GatewayRun) -> int:

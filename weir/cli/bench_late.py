@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-from pathlib import Path
 
 import click
-from rich.console import Console
 
-from bench.late import LateRun, LateShape, measure
-from bench.testbed import running_testbed
+from bench.late import LateShape, measure
+from weir.cli.bench_options import Bench, bench_options
 from weir.cli.figures import Figure, figures_json, print_figures, verdict, warn_when_busy
-from weir.cli.step_view import StepView
-from weir.settings import PORT_BASE
 
 FIGURES = (
     Figure("corrected_seconds", "all corrected after the last acknowledgement, s", "{:.1f}"),
@@ -56,21 +51,9 @@ FIGURES = (
     show_default=True,
     help="Seconds for which the others' latency is measured before the upload.",
 )
-@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat; min, median, max.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
-@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
+@bench_options()
 @click.pass_context
-def late(
-    ctx: click.Context,
-    readings: int,
-    rate: int,
-    before: int,
-    runs: int,
-    as_json: bool,
-    data_dir: Path | None,
-    port_base: int,
-) -> None:
+def late(ctx: click.Context, bench: Bench, readings: int, rate: int, before: int) -> None:
     """Let one device upload a day's backlog while others send live, and measure until its aggregates are right.
 
     Before the upload each of the device's minutes is closed with one reading, so that all of them have something to
@@ -89,14 +72,9 @@ def late(
       2    wrong usage or settings
       130  interrupted
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
-    console = Console(stderr=True, highlight=False)
-    measured: list[LateRun] = []
-    with running_testbed(data_dir, port_base, console) as testbed, StepView(console) as view:
-        for number in range(1, runs + 1):
-            view.prefix = f"run {number} of {runs}: " if runs > 1 else ""
-            measured.append(measure(testbed, LateShape(readings, rate, before), view))
-    if as_json:
+    shape = LateShape(readings, rate, before)
+    measured = bench.repeat(lambda testbed, view: measure(testbed, shape, view))
+    if bench.as_json:
         click.echo(json.dumps({"late": readings, "rate": rate} | figures_json(FIGURES, measured)))
     else:
         print_figures(f"{readings:,} late readings", FIGURES, measured)

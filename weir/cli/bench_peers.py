@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from dataclasses import asdict
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -15,11 +12,11 @@ from rich.table import Table
 from bench.peers.comparison import PeerRun, Spread, Standing, standing
 from bench.peers.measure import PEERS, Peer, run_peer
 from bench.pipeline import PipelineRun, Shape, measure
-from bench.testbed import Testbed, fresh_namespace, running_testbed
-from weir.cli.figures import verdict, warn_when_busy
+from bench.testbed import Testbed, fresh_namespace
+from weir.cli.bench_options import Bench, bench_options
+from weir.cli.figures import tell_json, verdict, warn_when_busy
 from weir.cli.step_view import StepView
 from weir.errors import StackError
-from weir.settings import PORT_BASE
 
 FILE_WIDTH = 150
 """Where nobody watches, the table need not fit a narrow terminal."""
@@ -39,22 +36,9 @@ FILE_WIDTH = 150
     show_default=True,
     help="Readings for Weir, and the most for a peer, which gets as many as it can do in about 20 s.",
 )
-@click.option(
-    "--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Repeat; tells min, median, max."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
-@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
+@bench_options()
 @click.pass_context
-def peers(
-    ctx: click.Context,
-    only: tuple[str, ...],
-    messages: int,
-    runs: int,
-    as_json: bool,
-    data_dir: Path | None,
-    port_base: int,
-) -> None:
+def peers(ctx: click.Context, bench: Bench, only: tuple[str, ...], messages: int) -> None:
     """Measure Faust, Quix Streams, Bytewax and Pathway beside Weir: the same readings in 1-minute windows.
 
     Each computes count, sum, min and max of every sensor's minutes from single Avro readings, one process each; a
@@ -74,20 +58,17 @@ def peers(
       2    wrong usage or settings
       130  interrupted
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
-    console = Console(stderr=True, highlight=False)
     chosen = [peer for peer in PEERS if not only or peer.name in only]
     weir: list[PipelineRun] = []
     outcomes: dict[str, list[PeerRun | str]] = {peer.name: [] for peer in chosen}
-    with running_testbed(data_dir, port_base, console) as testbed, StepView(console) as view:
-        for number in range(1, runs + 1):
-            view.prefix = f"run {number} of {runs}: " if runs > 1 else ""
+    with bench.testbed() as (testbed, view):
+        for _ in bench.counted(view):
             weir.append(measure(testbed, Shape(messages), view))
             for name, outcome in _run_peers(testbed, chosen, messages, view).items():
                 outcomes[name].append(outcome)
     standings = [standing(name, of, weir) for name, of in outcomes.items()]
-    if as_json:
-        click.echo(json.dumps(to_dict(weir, standings)))
+    if bench.as_json:
+        tell_json(to_dict(weir, standings))
     else:
         _print(weir, standings)
     shares = [run.others_cpu_share for of in outcomes.values() for run in of if isinstance(run, PeerRun)]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-from pathlib import Path
 
 import click
-from rich.console import Console
 
 from bench.recovery import MINUTE_SECONDS, RecoveryRun, RecoveryShape, measure
-from bench.testbed import running_testbed
+from weir.cli.bench_options import Bench, bench_options
 from weir.cli.figures import Figure, figures_json, print_figures, verdict, warn_when_busy
-from weir.cli.step_view import StepView
-from weir.settings import PORT_BASE
 
 FIGURES = (
     Figure("recovered_seconds", "caught up after the restart, s", "{:.1f}"),
@@ -49,27 +44,9 @@ FIGURES = (
     show_default=True,
     help="Seconds of live load before the kill; more than 65 fill the minute's windows.",
 )
-@click.option(
-    "--kills",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Repeat, each time from an empty start; tells min, median, max.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
-@click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
+@bench_options("--kills", "--runs")
 @click.pass_context
-def recovery(
-    ctx: click.Context,
-    rate: int,
-    history: int,
-    live: int,
-    kills: int,
-    as_json: bool,
-    data_dir: Path | None,
-    port_base: int,
-) -> None:
+def recovery(ctx: click.Context, bench: Bench, rate: int, history: int, live: int) -> None:
     """Kill a worker under live load at the worst moment, restart it at once, and measure until it has caught up.
 
     The worst moment is just before the last minute of an hour closes: a minute of readings and an hour of 1-minute rows
@@ -89,15 +66,9 @@ def recovery(
       2    wrong usage or settings
       130  interrupted
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
-    console = Console(stderr=True, highlight=False)
-    measured: list[RecoveryRun] = []
     shape = RecoveryShape(rate, history // MINUTE_SECONDS, live)
-    with running_testbed(data_dir, port_base, console) as testbed, StepView(console) as view:
-        for number in range(1, kills + 1):
-            view.prefix = f"kill {number} of {kills}: " if kills > 1 else ""
-            measured.append(measure(testbed, shape, view))
-    if as_json:
+    measured = bench.repeat(lambda testbed, view: measure(testbed, shape, view))
+    if bench.as_json:
         click.echo(json.dumps({"rate": rate, "history": history} | figures_json(FIGURES, measured)))
     else:
         print_figures(f"{rate:,} readings/s", FIGURES, measured)

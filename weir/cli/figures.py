@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from statistics import median
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from bench.provenance import provenance
+
+HOW: Final = ("runs", "as_json", "data_dir", "port_base")
+"""Parameters of a benchmark's command that say how to measure, not what."""
+
+STATISTICS: Final = (("min", min), ("median", median), ("max", max))
 
 BUSY_SHARE = 0.1
 """More than this in other hands, and times and rates say little."""
@@ -39,18 +47,46 @@ class Run(Protocol):
 
 
 def figures_json(figures: Sequence[Figure], measured: Sequence[Run]) -> dict[str, object]:
-    """One run's figures; of several runs the medians, and min, median and max of each beside them."""
-    values = {each.field: [round(getattr(run, each.field), 4) for run in measured] for each in figures}
-    result: dict[str, object] = {name: median(runs) for name, runs in values.items()}
-    result |= {"distinct": measured[0].distinct, "stored": [run.stored for run in measured]}
-    if len(measured) > 1:
-        result["runs"] = len(measured)
-        for statistic, of in (("min", min), ("median", median), ("max", max)):
-            result[statistic] = {name: of(runs) for name, runs in values.items()}
-    return result
+    """Where the figures come from, their medians, and beside these min, median, max and the value of each run.
+
+    docs/performance.md describes the form.
+    """
+    told = spread_json([{each.field: getattr(run, each.field) for each in figures} for run in measured])
+    return origin() | told | {"distinct": measured[0].distinct, "stored": [run.stored for run in measured]}
 
 
-def print_figures(title: str, figures: Sequence[Figure], measured: Sequence[Run]) -> None:
+def spread_json(runs: Sequence[dict[str, float]]) -> dict[str, object]:
+    """The same figures of several runs: medians, then ``runs`` (how many), min, median, max and ``each``."""
+    values = {name: [round(run[name], 4) for run in runs] for name in runs[0]}
+    told: dict[str, object] = {name: median(of) for name, of in values.items()}
+    told["runs"] = len(runs)
+    for statistic, of in STATISTICS:
+        told[statistic] = {name: of(found) for name, found in values.items()}
+    return told | {"each": values}
+
+
+def tell_json(figures: dict[str, object]) -> None:
+    """Print a benchmark's one JSON object on stdout, where it comes from first."""
+    click.echo(json.dumps(origin() | figures))
+
+
+def origin() -> dict[str, object]:
+    """:func:`~bench.provenance.provenance` of the command that runs; nothing outside of one."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name is None:
+        return {}
+    told = {name: _plain(value) for name, value in context.params.items() if name not in HOW}
+    return provenance(context.info_name, {name: value for name, value in told.items() if value is not None})
+
+
+def _plain(value: object) -> object:
+    """As JSON has it; where files lie says nothing about what was measured."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    return value if isinstance(value, (bool, int, float, str)) else None
+
+
+def print_figures(title: str, figures: Sequence[Figure], measured: Sequence[object]) -> None:
     """Print a table on stdout: a column, or min, median and max of several runs."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(title)
