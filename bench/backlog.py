@@ -8,6 +8,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from bench.dataset import Chunk, Dataset
+from connectors.contracts import record_subject
 from connectors.kafka.client import kafka_client_config
 from connectors.registry import Registry, value_subject
 from streams.engine.producer import producer_config
@@ -66,17 +67,18 @@ def fill(dataset: Dataset, settings: Settings, report: Callable[[int], None]) ->
     """
     writer = Writer(settings)
     written = 0
-    for chunk in dataset.chunks(readings_schema_id(settings)):
+    for chunk in dataset.chunks(readings_schema_id(settings, packed=bool(dataset.plan.packed))):
         writer.write(chunk)
         written += len(chunk.keys)
         report(written)
     writer.finish()
 
 
-def readings_schema_id(settings: Settings) -> int:
-    """The registry's id of the schema that readings are written with; raises :class:`~weir.errors.StackError`."""
+def readings_schema_id(settings: Settings, packed: bool = False) -> int:
+    """The registry's id of the schema of readings, or of batches; raises :class:`~weir.errors.StackError`."""
+    topic = settings.topics.readings
     with Registry(settings.registry) as registry:
-        latest = registry.latest(value_subject(settings.topics.readings))
+        latest = registry.latest(record_subject(topic, "ReadingBatch") if packed else value_subject(topic))
     if latest is None:
         raise StackError(f"The registry lost the schema of {settings.topics.readings}; run the benchmark again.")
     return latest.id

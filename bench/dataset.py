@@ -7,13 +7,15 @@ come again. tests/unit/test_bench_dataset.py reads them back with fastavro.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bench.packing import BatchEncoder, pack
 from schemas import load_schema
 from streams.engine.encoder import Encoder
 
@@ -36,13 +38,19 @@ MAX_DELAY_MS: Final = 3_000
 RESEND_AFTER_MS: Final = (100, 1_500)
 """A resend follows its original by this; with the delay it stays below the 5 s for which a window waits."""
 
+PACKED_DELAY_MS: Final = 2_000
+PACKED_RESEND_AFTER_MS: Final = (1_200, 1_500)
+"""The same of batches, of which each waits a second: so both stay below 5 s, and a resend comes in another batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetPlan:
-    """What to make: ``readings`` messages in all, resends included, that end at ``end_ms`` of event time.
+    """What to make: ``readings`` in all, resends included, that end at ``end_ms`` of event time, a message each.
 
     ``interval_ms`` lies between two readings of one sensor. ``delayed`` is the share of originals that come up to
-    :data:`MAX_DELAY_MS` late, ``resent`` the share of all messages that repeat an earlier one.
+    :data:`MAX_DELAY_MS` late, ``resent`` the share of all readings that repeat an earlier one. With ``packed``, a
+    message holds up to so many readings of a device, which sends one each ``interval_ms``: its sensors measure as often
+    as that takes, so a batch is never older than what windows wait for.
     """
 
     readings: int
@@ -52,6 +60,12 @@ class DatasetPlan:
     delayed: float = 0.05
     resent: float = 0.01
     seed: int = 1
+    packed: int = 0
+
+    @property
+    def spacing_ms(self) -> float:
+        """Between two readings of one sensor; what comes late or again must find room in a batch."""
+        return self.interval_ms * len(SENSORS) / self.packed * 1.1 if self.packed else self.interval_ms
 
     @property
     def resends(self) -> int:
@@ -70,10 +84,8 @@ class DatasetPlan:
 
     def spread_over(self, seconds: float) -> DatasetPlan:
         """The same number of readings, evenly over ``seconds``."""
-        interval = seconds * 1_000.0 * self.series / max(1, self.distinct)
-        return DatasetPlan(
-            self.readings, self.end_ms, interval, self.devices, self.delayed, self.resent, seed=self.seed
-        )
+        spacing = seconds * 1_000.0 * self.series / max(1, self.distinct)
+        return replace(self, interval_ms=spacing * self.interval_ms / self.spacing_ms)
 
 
 class Chunk(NamedTuple):
@@ -94,16 +106,19 @@ class Dataset:
         series = number % plan.series
         turn = number // plan.series
         turns = -(-plan.distinct // plan.series)
-        phase = rng.permutation(plan.series) * plan.interval_ms / plan.series
-        first = plan.end_ms - turns * plan.interval_ms
-        ts = np.floor(first + turn * plan.interval_ms + phase[series]).astype(np.int64)
+        phase = rng.permutation(plan.series) * plan.spacing_ms / plan.series
+        first = plan.end_ms - turns * plan.spacing_ms
+        ts = np.floor(first + turn * plan.spacing_ms + phase[series]).astype(np.int64)
         arrival = ts.copy()
         late = rng.permutation(plan.distinct)[: round(plan.distinct * plan.delayed)]
-        arrival[late] += rng.integers(1, MAX_DELAY_MS + 1, len(late))
+        most_delay, again_after = MAX_DELAY_MS, RESEND_AFTER_MS
+        if plan.packed:
+            most_delay, again_after = PACKED_DELAY_MS, PACKED_RESEND_AFTER_MS
+        arrival[late] += rng.integers(1, most_delay + 1, len(late))
         again = rng.permutation(plan.distinct)[: plan.resends]
-        order = np.argsort(
-            np.concatenate((arrival, arrival[again] + rng.integers(*RESEND_AFTER_MS, len(again)))), kind="stable"
-        )
+        arrives = np.concatenate((arrival, arrival[again] + rng.integers(*again_after, len(again))))
+        order = np.argsort(arrives, kind="stable")
+        self._arrival: Int64s = arrives[order]
         row = np.concatenate((number, again))[order]
         self.series: Int64s = series[row]
         """Number of the series of each message: device × 4 + sensor."""
@@ -121,12 +136,41 @@ class Dataset:
         return self._fleet.readings(self.series[begin:end], self._turn[begin:end], self.ts[begin:end])
 
     def chunks(self, schema_id: int, size: int = 20_000) -> Iterator[Chunk]:
-        """All messages in order; about 2 us each."""
+        """All messages in order; about 2 us each. ``schema_id`` is that of Reading, or of ReadingBatch when packed."""
+        if self.plan.packed:
+            yield from self._batches(schema_id)
+            return
         encoder = Encoder(load_schema("Reading"), schema_id)
         for begin in range(0, self.plan.readings, size):
             frame = self.frame(begin, min(begin + size, self.plan.readings))
             keys = self._fleet.keys[self.series[begin : begin + size] // len(SENSORS)]
             yield Chunk(keys.tolist(), encoder.encode(frame))
+
+    def _batches(self, schema_id: int) -> Iterator[Chunk]:
+        """Batches of about the same time: what all devices send within one interval."""
+        encoder = BatchEncoder(schema_id)
+        times = np.arange(self._arrival[0], self._arrival[-1] + self.plan.interval_ms, self.plan.interval_ms)
+        cuts = [*np.searchsorted(self._arrival, times).tolist(), self.plan.readings]
+        for begin, end in pairwise(cuts):
+            if begin == end:
+                continue
+            devices = self.series[begin:end] // len(SENSORS)
+            packing = pack(devices, self.plan.packed)
+            keys = self._fleet.keys[devices[packing.order[packing.cuts[:-1]]]]
+            yield Chunk(keys.tolist(), encoder.encode(self.frame(begin, end)[packing.order], packing.cuts))
+
+    def rows(self) -> int:
+        """How many rows a worker inserts: of equal readings in one message the last, and all others as they come."""
+        if not self.plan.packed:
+            return self.plan.readings
+        size, rows = self.plan.devices * self.plan.packed, 0
+        for begin in range(0, self.plan.readings, size):
+            series, ts = self.series[begin : begin + size], self.ts[begin : begin + size]
+            packing = pack(series // len(SENSORS), self.plan.packed)
+            message = np.repeat(np.arange(len(packing.cuts) - 1), np.diff(packing.cuts))
+            identities = pl.DataFrame([message, series[packing.order], ts[packing.order]])
+            rows += identities.n_unique()
+        return rows
 
     def closing(self, schema_id: int, ts_ms: int) -> Chunk:
         """One more reading of every series, at ``ts_ms``: it closes the windows of who goes by event time."""

@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
+
 from bench.backlog import fill
 from bench.ceiling import Ceiling
-from bench.dataset import Dataset, DatasetPlan
+from bench.dataset import SENSORS, Dataset, DatasetPlan
+from bench.fleet import register_fleet
 from bench.harness import CpuMeter, read_metrics
 from bench.stored import ask
 from bench.testbed import Testbed, fresh_namespace
-from connectors.postgres.devices import register
+from connectors.kafka.client import kafka_client_config
+from streams.engine.group_progress import GroupProgress
 from weir.errors import StackError
 from weir.settings import Settings
 from weir.stack.child import Child, last_lines
@@ -42,10 +47,14 @@ class Shape:
     sparse: bool = False
     seed: int = 1
     workers: int = 1
+    registered: int = 0
+    """Sensors in the registry; those beyond the fleet's send nothing."""
+    packed: int = 0
+    """Readings a message; 0 for single ones."""
 
     def dataset(self) -> DatasetPlan:
         """The readings, ending now."""
-        plan = DatasetPlan(self.readings, end_ms=time.time_ns() // 1_000_000, seed=self.seed)
+        plan = DatasetPlan(self.readings, end_ms=time.time_ns() // 1_000_000, seed=self.seed, packed=self.packed)
         return plan.spread_over(SPARSE_SECONDS) if self.sparse else plan
 
 
@@ -86,30 +95,47 @@ def measure(testbed: Testbed, shape: Shape, report: Report) -> PipelineRun:
     with fresh_namespace(testbed) as settings:
         plan = shape.dataset()
         dataset = Dataset(plan)
-        register(settings.postgres.dsn.get_secret_value(), "bench", "fleet", dataset.sensors())
+        report("registering")
+        _register(settings, dataset.sensors(), shape.registered)
         fill(dataset, settings, lambda count: report(f"producing {count:,} of {plan.readings:,}"))
         report("reading the topic alone")
-        ceiling = measure_ceiling(testbed, settings, settings.topics.readings, plan.readings)
+        messages = _messages(settings)
+        ceiling = measure_ceiling(testbed, settings, settings.topics.readings, messages)
         report("starting the worker" if shape.workers == 1 else f"starting {shape.workers} workers")
-        cost = _run_workers(testbed, settings, shape, report)
+        cost = _run_workers(testbed, settings, shape.workers, _Backlog(messages, dataset.rows()), report)
         report("counting what is stored")
         stored = _stored(settings)
     millions = plan.readings / 1e6
+    ceiling_cpu = ceiling.cpu_seconds_per_million * messages / plan.readings
     return PipelineRun(
         readings=plan.readings,
         readings_per_second=plan.readings / cost.seconds,
         cpu_seconds_per_million=cost.worker / millions,
         worker_cores=cost.worker / cost.seconds,
         peak_rss_mb=cost.peak_bytes / 1e6,
-        ceiling_readings_per_second=ceiling.readings_per_second,
-        ceiling_cpu_seconds_per_million=ceiling.cpu_seconds_per_million,
-        ratio=ceiling.cpu_seconds_per_million / (cost.worker / millions),
+        ceiling_readings_per_second=ceiling.readings_per_second * plan.readings / messages,
+        ceiling_cpu_seconds_per_million=ceiling_cpu,
+        ratio=ceiling_cpu / (cost.worker / millions),
         clickhouse_cpu_seconds_per_million=cost.clickhouse / millions,
         broker_cpu_seconds_per_million=cost.broker / millions,
         others_cpu_share=cost.others_share,
         distinct=plan.distinct,
         stored=stored,
     )
+
+
+def _messages(settings: Settings) -> int:
+    groups = GroupProgress(kafka_client_config(settings.kafka))
+    return sum(groups.ends(settings.groups.readings, settings.topics.readings).values())
+
+
+def _register(settings: Settings, fleet: pl.DataFrame, sensors: int) -> None:
+    """Register the fleet, and devices that send nothing until there are so many sensors; 150 s a million."""
+    register_fleet(settings, fleet)
+    idle, each = np.arange(max(0, sensors - len(fleet))), len(SENSORS)
+    if len(idle):
+        devices = [f"idle-{number:07d}" for number in idle // each]
+        register_fleet(settings, pl.DataFrame({"device_id": devices, "sensor": [f"s{n}" for n in idle % each]}))
 
 
 def measure_ceiling(testbed: Testbed, settings: Settings, topic: str, messages: int) -> Ceiling:
@@ -132,6 +158,11 @@ def _last_line(log: Path) -> str:
     return last_lines(log).splitlines()[-1]
 
 
+class _Backlog(NamedTuple):
+    messages: int
+    rows: int
+
+
 class _Cost(NamedTuple):
     seconds: float
     worker: float
@@ -141,16 +172,16 @@ class _Cost(NamedTuple):
     peak_bytes: int
 
 
-def _run_workers(testbed: Testbed, settings: Settings, shape: Shape, report: Report) -> _Cost:
-    names = ["bench-worker", *(f"bench-worker-{number}" for number in range(2, shape.workers + 1))]
+def _run_workers(testbed: Testbed, settings: Settings, number: int, backlog: _Backlog, report: Report) -> _Cost:
+    names = ["bench-worker", *(f"bench-worker-{each}" for each in range(2, number + 1))]
     with ExitStack() as cleaning:
         workers = []
-        for name, own in zip(names, _settings_of_each(settings, shape.workers), strict=True):
+        for name, own in zip(names, _settings_of_each(settings, number), strict=True):
             workers.append((testbed.spawn(name, own, "weir", "worker", "--log-level", "error"), own))
             cleaning.callback(_stop, workers[-1][0])
         pids = {name: child.pid for name, (child, _) in zip(names, workers, strict=True)}
         with CpuMeter(pids | testbed.pids()) as meter:
-            begin, end = _watch(workers, settings.groups.readings, shape.readings, report)
+            begin, end = _watch(workers, settings.groups.readings, backlog, report)
         used = sum(meter.cpu_seconds(name, begin, end) for name in names)
         clickhouse, broker = (meter.cpu_seconds(name, begin, end) for name in ("clickhouse", "kafka"))
         peak = max(meter.peak_bytes(name) for name in names)
@@ -174,10 +205,12 @@ def _stop(child: Child) -> None:
     child.wait_stopped()
 
 
-def _watch(workers: list[tuple[Child, Settings]], stream: str, readings: int, report: Report) -> tuple[float, float]:
+def _watch(
+    workers: list[tuple[Child, Settings]], stream: str, backlog: _Backlog, report: Report
+) -> tuple[float, float]:
     """When the first block was taken in, and when ClickHouse had acknowledged the last row (``time.time()``).
 
-    The first comes from the workers: a counter's own ``_created``. The second is seen from outside, within 20 ms.
+    The first comes from the workers: a counter's own ``_created``. The second is seen from outside, within 50 ms.
     """
     stored, moved = 0.0, time.monotonic() + START_SECONDS
     while True:
@@ -186,17 +219,17 @@ def _watch(workers: list[tuple[Child, Settings]], stream: str, readings: int, re
             sum(page.get((name, stream), 0.0) for page in pages)
             for name in ("weir_rows_stored_total", "weir_dead_letters_total", "weir_messages_total")
         )
-        if now + refused >= readings:
+        if now + refused >= backlog.rows:
             begins = [page.get(("weir_messages_created", stream), math.inf) for page in pages]
             return min(begins), time.time()
         if now > stored:
             stored, moved = now, time.monotonic() + STALL_SECONDS
-            report(f"{int(stored):,} of {readings:,} are stored")
+            report(f"{int(stored):,} of {backlog.rows:,} are stored")
         ended = [child for child, _ in workers if child.exit_code() is not None]
         if ended or time.monotonic() > moved:
             child, what = (ended[0], "ended") if ended else (workers[0][0], "stands still")
             raise StackError(f"The worker {what}; the last lines of {child.log}:\n{child.last_lines()}")
-        time.sleep(0.02 if taken >= readings else 0.2)  # each look costs a worker a millisecond or two
+        time.sleep(0.05 if taken >= backlog.messages else 0.2)  # each look costs a worker 5 to 10 ms
 
 
 def _stored(settings: Settings) -> int:

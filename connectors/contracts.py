@@ -14,7 +14,11 @@ LEVEL = "BACKWARD"
 
 
 def contracts(settings: Settings) -> dict[str, str]:
-    """Subject → name of the record in schemas/avro. Dead letters have no schema: their values are raw bytes."""
+    """Subject → name of the record in schemas/avro. Dead letters have no schema: their values are raw bytes.
+
+    The readings topic takes two records. The second has a subject of its own, named as Confluent's
+    TopicRecordNameStrategy does, because two records of one subject would have to be compatible with each other.
+    """
     topics = settings.topics
     records = {
         topics.readings: "Reading",
@@ -24,7 +28,18 @@ def contracts(settings: Settings) -> dict[str, str]:
         topics.events: "Event",
         topics.commands: "Commands",
     }
-    return {value_subject(topic): record for topic, record in records.items()}
+    batch = {record_subject(topics.readings, "ReadingBatch"): "ReadingBatch"}
+    return {value_subject(topic): record for topic, record in records.items()} | batch
+
+
+def record_subject(topic: str, record: str) -> str:
+    """The subject of one record of a topic that takes several."""
+    return f"{topic}-{load_schema(record)['namespace']}.{record}"
+
+
+def contract_text(record: str) -> str:
+    """The schema of a record as it is registered."""
+    return json.dumps(load_schema(record), separators=(",", ":"), ensure_ascii=False)
 
 
 def apply_contracts(registry: Registry, settings: Settings, dry_run: bool = False) -> list[Change]:
@@ -45,7 +60,7 @@ def _apply(registry: Registry, subject: str, record: str, dry_run: bool) -> Chan
         raise ConfigError(f"{record}.avsc cannot follow version {latest.version} of {subject}: {'; '.join(faults)}.")
     if not dry_run:
         if changed:
-            registry.register(subject, _compact(text))
+            registry.register(subject, contract_text(record))
         if level != LEVEL:
             registry.set_compatibility(subject, LEVEL)
     if latest is None:
@@ -53,7 +68,3 @@ def _apply(registry: Registry, subject: str, record: str, dry_run: bool) -> Chan
     told = [f"{record} after version {latest.version}"] if changed else []
     told += [f"compatibility {level} → {LEVEL}"] if level != LEVEL else []
     return Change("registry", subject, "alter" if told else "unchanged", ", ".join(told))
-
-
-def _compact(text: str) -> str:
-    return json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)

@@ -9,6 +9,7 @@ import faust
 
 from streams.broker_credentials import broker_credentials
 from streams.engine.crash import CrashingApp
+from streams.engine.loop_pause import LoopPauses
 from streams.events.relay_service import add_relay
 from streams.metrics_page import add_metrics_page
 from streams.telemetry.agents import add_agents
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> faust.App:
     add_alert_events(app, settings)
     add_relay(app, settings)
     add_metrics_page(app)
+    app.service(LoopPauses())  # type: ignore[arg-type]  # it takes instances, too
     return app
 
 

@@ -29,6 +29,7 @@ PORT_OFFSETS = {
     "gateway": 5,
     "registry_management": 6,
     "api": 7,
+    "probe": 8,
     "faust": 10,
 }
 """Each embedded part's port is ``port_base`` plus this; worker N of several listens on ``faust`` + N."""
@@ -100,8 +101,12 @@ class StreamSettings(_Group):
     fetch_messages: Positive = Field(5_000, description="messages asked for in one consume() call")
     queue_messages: Positive = Field(80_000, description="messages that may wait for an agent before reading pauses")
     flush_rows: Positive = Field(200_000, description="rows of all partitions together that force a flush")
-    flush_seconds: Seconds = Field(0.25, description="age of the oldest unflushed row that forces a flush")
-    behind_flush_seconds: Seconds = Field(2.0, description="the same while more messages wait: large blocks are cheap")
+    flush_seconds: Seconds = Field(
+        0.25, description="least time between two flushes; a row that comes after a longer silence is stored at once"
+    )
+    behind_flush_seconds: Seconds = Field(
+        2.0, description="age of the oldest row that forces a flush while more messages wait: large blocks are cheap"
+    )
     lateness_seconds: Seconds = Field(5.0, description="how long after its end a window still waits for readings")
     idle_seconds: Seconds = Field(2.0, description="silence after which a watermark follows the wall clock")
     future_skew_seconds: Seconds = Field(300.0, description="how far ahead of the broker's clock a reading may be")
@@ -198,6 +203,20 @@ class GatewaySettings(_Group):
     access_log: bool = Field(True, description="one line for every request")
 
 
+class ProbeSettings(_Group):
+    """The prober: a device of its own that posts, and asks until its reading is there."""
+
+    host: str = Field("127.0.0.1", description="address its metrics page listens on")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(PORT_BASE + 8, description="port of its metrics page")
+    gateway_url: str | None = Field(None, description="gateway to post to; without it that of the gateway's settings")
+    key: SecretStr | None = Field(None, description="API key of the device that it posts as")
+    organisation: str = Field("weir-probe", min_length=1, description="organisation of that device")
+    device: str = Field("weir-probe", min_length=1, description="id of that device")
+    sensor: str = Field("latency", min_length=1, description="its sensor; the value is its last latency in ms")
+    interval_seconds: Annotated[float, Field(ge=0.05)] = Field(1.0, description="one reading in each such interval")
+    timeout_seconds: Annotated[float, Field(gt=0)] = Field(30.0, description="age at which a reading counts as missing")
+
+
 class Settings(BaseSettings):
     """All of them. ``namespace`` starts every topic and group name, so that several Weirs can share a cluster."""
 
@@ -218,6 +237,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     api: ApiSettings = ApiSettings()
     gateway: GatewaySettings = GatewaySettings()
+    probe: ProbeSettings = ProbeSettings()
 
     @cached_property
     def topics(self) -> Topics:

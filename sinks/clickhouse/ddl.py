@@ -119,9 +119,13 @@ def _told(relation: Table | View, found: Existing | None, steps: list[Statement]
 def _alterations(table: Table, found: Existing) -> Iterator[tuple[str, str]]:
     """What has to be altered, and the clause that does it."""
     previous = ""
+    longer = _longer_order(table, found)
     for column in table.columns:
         known = found.columns.get(column.name)
-        if known is None:
+        if known is None and column.name == longer:  # only together with the column that is new may a key grow
+            added = f"ADD COLUMN {column.definition} AFTER `{previous}`"
+            yield f"column {column.name} and order", f"{added}, MODIFY ORDER BY ({table.order_by})"
+        elif known is None:
             where = f" AFTER `{previous}`" if previous else " FIRST"
             yield f"column {column.name}", f"ADD COLUMN IF NOT EXISTS {column.definition}{where}"
         elif known.type == column.type and known != column:
@@ -144,13 +148,20 @@ def _column_alterations(column: Column, known: Column) -> Iterator[tuple[str, st
     yield f"column {column.name}", f"MODIFY COLUMN {column.definition}"
 
 
+def _longer_order(table: Table, found: Existing) -> str:
+    """The new column that the order of an existing table can be lengthened by; empty when its order stays."""
+    last = table.order_by.rpartition(", ")[2]
+    grows = f"{found.order_by}, {last}" == table.order_by and last not in found.columns
+    return last if grows else ""
+
+
 def _immutable(table: Table, found: Existing) -> Iterator[str]:
     for what, wanted, there in (
         ("engine", table.engine, found.engine),
         ("partition key", table.partition_by, found.partition_by),
         ("order", table.order_by, found.order_by),
     ):
-        if wanted != there:
+        if wanted != there and not (what == "order" and _longer_order(table, found)):
             yield f"its {what} is {there}, not {wanted}"
     for column in table.columns:
         known = found.columns.get(column.name)

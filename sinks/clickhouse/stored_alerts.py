@@ -40,7 +40,7 @@ SELECT r.device_id, toString(r.sensor) AS sensor, toUnixTimestamp64Milli(r.ts) A
 FROM raw_readings AS r
 WHERE r.partition = {partition:UInt16} AND r.offset < {below:UInt64} AND r.ts >= fromUnixTimestamp64Milli({since:Int64})
     AND r.is_number AND r.device_id IN {devices:Array(String)}
-ORDER BY r.offset
+ORDER BY r.offset, r.ts
 """
 
 
@@ -67,14 +67,14 @@ class StoredAlerts:
         return self._ask(_HEARD, {"partition": partition, "below": below, "since": since})
 
     def readings(self, names: pl.DataFrame, partition: int, below: int, since: int) -> pl.DataFrame:
-        """The numbers of these series (device_id, sensor) from ``since`` on (ms), in order of offset, with value."""
+        """The numbers of these series (device_id, sensor) from ``since`` on (ms), by offset and ts, with value."""
         asked = {"partition": partition, "below": below, "since": since}
         parts = names["device_id"].unique().sort()
         answers = [
             self._ask(_READINGS, asked | {"devices": parts[at : at + DEVICES_A_QUERY].to_list()})
             for at in range(0, len(parts), DEVICES_A_QUERY)
         ]
-        return pl.concat(answers).join(names, on=["device_id", "sensor"], how="semi").sort("offset")
+        return pl.concat(answers).join(names, on=["device_id", "sensor"], how="semi").sort("offset", "ts")
 
     def _ask(self, query: str, parameters: dict[str, Any]) -> pl.DataFrame:
         with translating(self._settings):

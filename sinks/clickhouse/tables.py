@@ -232,6 +232,7 @@ def _dead_letters(days: int) -> Table:
             Column("topic", LABEL, "Topic it came from."),
             Column("partition", "UInt16", "Partition it came from."),
             Column("offset", "UInt64", "Offset it came from.", RISING_CODEC),
+            Column("position", "UInt32", "Its place in a packed message, counted from 1; 0 for a whole message."),
             Column("timestamp", INSTANT, "Broker append time of the record it came from.", RISING_CODEC),
             Column("key", "String", "Its key, raw bytes.", TEXT_CODEC),
             Column("value", "String", "Its value, raw bytes.", TEXT_CODEC),
@@ -243,7 +244,7 @@ def _dead_letters(days: int) -> Table:
         ),
         engine="ReplacingMergeTree(append_ts)",
         partition_by="toYYYYMM(first_seen)",
-        order_by="reason, topic, partition, offset",
+        order_by="reason, topic, partition, offset, position",
         ttl=f"toDateTime(first_seen) + toIntervalDay({days})",
     )
 

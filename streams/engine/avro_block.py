@@ -35,45 +35,25 @@ _MAGIC = b"Obj\x01"
 _SYNC = b"weir avro block."
 
 
-class AvroBlock:
-    """Reads messages of one schema id, all or nothing."""
+class BlockColumns:
+    """The columns of a block: under which names and types Polars reads them, and what becomes of them.
 
-    def __init__(self, schema_id: int, resolution: FlatResolution, reader: RecordSchema) -> None:
-        """Build the file header once; ``#`` cannot stand in an Avro name, so no field collides with our own."""
-        self._prefix = b"\0" + schema_id.to_bytes(4, "big")
-        self._id_bits = int.from_bytes(self._prefix[1:], "little")
+    ``own`` are fields beyond the writer's; ``#`` cannot stand in an Avro name, so none of them collides with one.
+    """
+
+    def __init__(self, resolution: FlatResolution, reader: RecordSchema, own: Sequence[tuple[str, str]] = ()) -> None:
+        """Build the file header once."""
         self._reader = reader
         self._written = {each.target.name: each for each in resolution.written if each.target is not None}
-        self._header = _header(resolution.written)
-        self._columns = [*self._written, SENTINEL, SCHEMA_ID]
+        self._header = _header(resolution.written, own)
+        self._columns = [*self._written, *(name for name, _ in own)]
         self._projected = len(self._written) < len(resolution.written)
         self._as_they_are = {name for name, each in self._written.items() if _is_as_read(each)}
         self._panics = PanicFilter()
 
-    def read(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
-        """One row a message in the reader's columns, or None if any of them is not a whole record of this id.
-
-        Messages keep their 5-byte prefix. None says nothing about which message is at fault.
-        """
-        if not values or values[0] is None or values[0][:PREFIX_BYTES] != self._prefix:
-            return None
-        noise = bytes(byte | 0x80 for byte in secrets.token_bytes(9))
-        try:
-            body = noise.join(values)  # type: ignore[arg-type]  # a tombstone raises TypeError
-        except TypeError:
-            return None
-        frame = self._parse(body, noise, len(values))
-        if frame is None or frame.height != len(values):
-            return None
-        sentinels, ids = frame.get_column(SENTINEL), frame.get_column(SCHEMA_ID)
-        if not (sentinels == _long_of(noise)).all() or not (ids.to_numpy().view("<u4") == self._id_bits).all():
-            return None
-        return self._in_reader_columns(frame)
-
-    def _parse(self, body: bytes, noise: bytes, count: int) -> pl.DataFrame | None:
-        size = len(body) - PREFIX_BYTES + len(noise) + PREFIX_BYTES
-        block = (self._header, long_bytes(count), long_bytes(size), memoryview(body)[PREFIX_BYTES:])
-        source = io.BytesIO(b"".join((*block, noise, self._prefix, _SYNC)))
+    def parse(self, count: int, size: int, body: Sequence[bytes | memoryview]) -> pl.DataFrame | None:
+        """Read ``count`` records laid end to end in ``size`` bytes of ``body``; None when they do not parse."""
+        source = io.BytesIO(b"".join((self._header, long_bytes(count), long_bytes(size), *body, _SYNC)))
         with self._panics:
             try:
                 return pl.read_avro(source, columns=self._columns if self._projected else None)
@@ -81,7 +61,8 @@ class AvroBlock:
                 self._panics.seen(error)
                 return None
 
-    def _in_reader_columns(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+    def in_reader_columns(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """What was parsed in the reader's columns; None if any value has no place in them."""
         columns = []
         for each in self._reader.fields:
             written = self._written.get(each.name)
@@ -95,6 +76,37 @@ class AvroBlock:
                 column = resolved
             columns.append(column)
         return pl.DataFrame(columns)
+
+
+class AvroBlock:
+    """Reads messages of one schema id, all or nothing."""
+
+    def __init__(self, schema_id: int, resolution: FlatResolution, reader: RecordSchema) -> None:
+        """Read what ``resolution`` says was written under ``schema_id``."""
+        self._prefix = b"\0" + schema_id.to_bytes(4, "big")
+        self._id_bits = int.from_bytes(self._prefix[1:], "little")
+        self._columns = BlockColumns(resolution, reader, ((SENTINEL, "long"), (SCHEMA_ID, "float")))
+
+    def read(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
+        """One row a message in the reader's columns, or None if any of them is not a whole record of this id.
+
+        Messages keep their 5-byte prefix. None says nothing about which message is at fault.
+        """
+        if not values or values[0] is None or values[0][:PREFIX_BYTES] != self._prefix:
+            return None
+        noise = bytes(byte | 0x80 for byte in secrets.token_bytes(9))
+        try:
+            body = noise.join(values)  # type: ignore[arg-type]  # a tombstone raises TypeError
+        except TypeError:
+            return None
+        whole = (memoryview(body)[PREFIX_BYTES:], noise, self._prefix)
+        frame = self._columns.parse(len(values), len(body) + len(noise), whole)
+        if frame is None or frame.height != len(values):
+            return None
+        sentinels, ids = frame.get_column(SENTINEL), frame.get_column(SCHEMA_ID)
+        if not (sentinels == _long_of(noise)).all() or not (ids.to_numpy().view("<u4") == self._id_bits).all():
+            return None
+        return self._columns.in_reader_columns(frame)
 
 
 def long_bytes(number: int) -> bytes:
@@ -113,12 +125,12 @@ def _long_of(noise: bytes) -> int:
     return (rest >> 1) ^ -(rest & 1)
 
 
-def _header(written: tuple[WrittenField, ...]) -> bytes:
+def _header(written: tuple[WrittenField, ...], own: Sequence[tuple[str, str]]) -> bytes:
     fields: list[object] = [
         {"name": f"#{place}" if each.target is None else each.target.name, "type": _read_as(each, place)}
         for place, each in enumerate(written)
     ]
-    fields += [{"name": SENTINEL, "type": "long"}, {"name": SCHEMA_ID, "type": "float"}]
+    fields += [{"name": name, "type": kind} for name, kind in own]
     schema = json.dumps({"type": "record", "name": "Block", "fields": fields}).encode()
     meta = b"".join(long_bytes(len(part)) + part for part in (b"avro.schema", schema, b"avro.codec", b"null"))
     return _MAGIC + long_bytes(2) + meta + b"\0" + _SYNC

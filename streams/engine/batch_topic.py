@@ -38,6 +38,9 @@ A block of 20,000 costs 900 ns a reading less in calls of Python and Polars than
 cache. Small fetches are cheaper for librdkafka, so it is here that they grow.
 """
 
+BLOCK_BYTES = 3_145_728
+"""Payload bytes of one block at most: about as many readings in packed messages as the above allows single ones."""
+
 BLOCKS_AHEAD = 2
 """Decoded blocks that wait for the agent: enough that decoding overlaps with its work, few enough to stay in memory."""
 
@@ -114,7 +117,7 @@ class _Feed(Service):
         self._channel = channel
         self._codec = codec
         self._reading = (config, topic, options)
-        self._fetches = JoiningQueue(BLOCK_MESSAGES)
+        self._fetches = JoiningQueue(BLOCK_MESSAGES, BLOCK_BYTES)
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._passes: dict[Lease, int] = {}
         self._topic = topic

@@ -30,7 +30,8 @@ class Block:
     ms) are those rows'. ``messages`` are all messages as they came, ``index`` the position in them of each row, and
     ``rejected`` says which did not decode. ``end`` is the offset after the last message. A block without messages says
     that the partition is caught up and silent, as of ``clock_ms``; ``behind``, that many more messages were waiting.
-    ``size`` is that of the payloads, in bytes.
+    ``size`` is that of the payloads, in bytes. A packed message gives many rows, all of its offset, or none: then
+    ``places`` is the place of each row within its message, counted from 0; it is None when no message is packed.
     """
 
     lease: Lease
@@ -45,6 +46,7 @@ class Block:
     clock_ms: int
     behind: bool = False
     size: int = 0
+    places: Int64s | None = None
 
     @property
     def silent(self) -> bool:
@@ -56,7 +58,7 @@ def decode_block(fetch: Fetch, codec: Decoder) -> Block:
     """Decode one fetch. Raises :class:`~weir.errors.TransientError` when a schema cannot be fetched now."""
     decoded = codec.decode(fetch.values())
     offsets, append = fetch.offsets(), fetch.append_times()
-    whole = len(decoded.index) == len(offsets)
+    whole = decoded.places is None and len(decoded.index) == len(offsets)
     return Block(
         lease=fetch.lease,
         frame=decoded.frame,
@@ -70,4 +72,5 @@ def decode_block(fetch: Fetch, codec: Decoder) -> Block:
         clock_ms=fetch.clock_ms,
         behind=fetch.behind,
         size=fetch.size,
+        places=decoded.places,
     )

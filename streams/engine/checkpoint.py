@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+import numpy as np
 from confluent_kafka import TopicPartition
 
-from streams.engine.kept import NOTHING_KEPT, Kept
+from streams.engine.kept import NOTHING_KEPT, Kept, kept_of
 from streams.engine.refusals import NO_REFUSALS, Refusals
 
 NO_WATERMARK: Final = -(2**62)
@@ -97,8 +98,9 @@ def from_commit(offset: int, metadata: str | None) -> Checkpoint | None:
 def insert_token(stream: str, topic: str, partition: int, first: int, end: int, kept: Kept | None = None) -> str:
     """Name the block of rows from offset ``first`` up to, not including, ``end`` for ClickHouse's deduplication.
 
-    When not every offset has a row, ``kept`` becomes part of the name: should the same block be judged differently
+    When not every offset has one row, ``kept`` becomes part of the name: should the same block be judged differently
     after a crash, because a device was registered meanwhile, say, then it is another block and is not dropped.
     """
-    whole = kept is None or kept.rows == end - first
+    # messages may have many rows, so their number alone does not tell that every message has one
+    whole = kept is None or kept.rows == end - first and kept == kept_of(np.arange(first, end, dtype=np.int64))
     return f"{stream}:{topic}:{partition}:{first}-{end - 1}" + ("" if whole or kept is None else f":{kept}")

@@ -1,8 +1,9 @@
 """The codec: message values in, one frame of the reader's columns out, and each record that does not fit by itself.
 
-The way of a call: values that all carry one schema id are read as one block (:mod:`streams.engine.avro_block`).
-Otherwise they are grouped by schema id, with JSON as one more group; a group whose block does not pass is read again
-in chunks, and a chunk that does not pass one by one (:mod:`streams.engine.record_by_record`).
+The way of a call: values that all carry one schema id are read as one block (:mod:`streams.engine.avro_block`, or
+:mod:`streams.engine.packed_block` for records that hold many rows). Otherwise they are grouped by schema id, with JSON
+as one more group; a group whose block does not pass is read again in chunks, and a chunk that does not pass one by one
+(:mod:`streams.engine.record_by_record`).
 Rows come back in input order. The verdict on a record depends on its bytes and its schema only.
 """
 
@@ -19,6 +20,8 @@ from streams.engine.avro_block import PREFIX_BYTES, AvroBlock
 from streams.engine.avro_schema import RecordSchema
 from streams.engine.json_payload import JsonReader
 from streams.engine.nested_record import NestedRecordReader
+from streams.engine.packed_block import Packed, PackedBlock, PackedReader
+from streams.engine.packed_schema import PackedSchema, resolve_packed
 from streams.engine.record_by_record import RecordReader
 from streams.engine.rejection import EMPTY_VALUE, UNDECODABLE, Rejected
 from streams.engine.resolution import FlatResolution, resolve
@@ -48,12 +51,14 @@ class Decoded(NamedTuple):
     """What became of a list of values.
 
     ``frame`` has the reader schema's fields in its order, one row an accepted record, in input order; ``index``
-    (int64) the position in the values of each row; ``rejected`` the others, in input order.
+    (int64) the position in the values of each row; ``rejected`` the others, in input order. A packed record gives many
+    rows or none; ``places`` (int64) is then the place of each row among those of its record, None without such records.
     """
 
     frame: pl.DataFrame
     index: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.index, which nobody calls here
     rejected: list[Rejected]
+    places: NDArray[np.int64] | None = None
 
 
 class Codec:
@@ -63,9 +68,15 @@ class Codec:
     logical types stay the integers they are written as; a union with null is a nullable column.
     """
 
-    def __init__(self, reader_schema: Mapping[str, Any], schemas: SchemaSource) -> None:
-        """Raises ConfigError for a reader schema that is no flat record."""
+    def __init__(
+        self, reader_schema: Mapping[str, Any], schemas: SchemaSource, packed: Mapping[str, Any] | None = None
+    ) -> None:
+        """``packed`` is the schema of a record that holds many of the reader's, if that is accepted, too.
+
+        Raises ConfigError for a reader schema that is no flat record, and for a packed one that does not fit it.
+        """
         self._reader = RecordSchema.parse(reader_schema)
+        self._packed = None if packed is None else PackedSchema.parse(packed, self._reader)
         self._schemas = schemas
         self._json = JsonReader(self._reader)
         self._writers: dict[int, _Writer] = {}
@@ -78,9 +89,9 @@ class Codec:
         """
         tried = not self._mixed
         if tried:
-            frame = self._one_block(values)
-            if frame is not None:
-                return Decoded(frame, np.arange(len(values), dtype=np.int64), [])
+            decoded = self._one_block(values)
+            if decoded is not None:
+                return decoded
         sorting = _Sorting(self._reader)
         groups = _group(values, sorting)
         self._mixed = len(groups) > 1
@@ -91,12 +102,18 @@ class Codec:
                 self._decode_group(schema_id, group, positions, sorting, tried and len(group) == len(values))
         return sorting.decoded()
 
-    def _one_block(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
+    def _one_block(self, values: Sequence[bytes | None]) -> Decoded | None:
         first = values[0] if values else None
         if first is None or len(first) < PREFIX_BYTES or first[0]:
             return None
         known = self._writers.get(int.from_bytes(first[1:PREFIX_BYTES], "big"))
-        return None if known is None else known.read_block(values)
+        read = None if known is None else known.read_block(values)
+        if read is None:
+            return None
+        everyone = np.arange(len(values), dtype=np.int64)
+        if isinstance(read, Packed):
+            return Decoded(read.frame, *_rows_of(read, everyone))
+        return Decoded(read, everyone, [])
 
     def _decode_group(
         self, schema_id: int, values: list[bytes], positions: list[int], sorting: _Sorting, tried: bool
@@ -109,49 +126,68 @@ class Codec:
             return
         whole = None if known and tried else writer.read_block(values)
         if whole is not None:
-            sorting.add_frame(whole, positions)
+            sorting.add(whole, positions)
             return
         for low in range(0, len(values), CHUNK_RECORDS):
             part, places = values[low : low + CHUNK_RECORDS], positions[low : low + CHUNK_RECORDS]
-            frame = writer.read_block(part)
-            if frame is not None:
-                sorting.add_frame(frame, places)
+            read = writer.read_block(part)
+            if read is not None:
+                sorting.add(read, places)
             else:
                 _one_by_one(writer.single, [each[PREFIX_BYTES:] for each in part], places, sorting, schema_id)
 
     def _writer(self, schema_id: int) -> _Writer:
         writer = self._writers.get(schema_id)
         if writer is None:
-            writer = self._writers[schema_id] = _Writer(schema_id, self._schemas.schema(schema_id), self._reader)
+            writer = self._writers[schema_id] = _Writer(
+                schema_id, self._schemas.schema(schema_id), self._reader, self._packed
+            )
         if writer.fault is not None:
             raise PoisonError(*writer.fault)  # made anew: a kept exception keeps the frames it went through
         return writer
 
 
 class _RowReader(Protocol):
-    def read(self, payload: bytes) -> tuple[Any, ...]: ...
+    def read(self, payload: bytes) -> tuple[Any, ...] | list[tuple[Any, ...]]:
+        """The row of one payload; a list of rows of a packed one."""
 
 
 class _Writer:
     """How the records of one schema id are read: in blocks where that goes, always one by one; or why never."""
 
-    def __init__(self, schema_id: int, schema: Mapping[str, Any], reader: RecordSchema) -> None:
+    def __init__(
+        self, schema_id: int, schema: Mapping[str, Any], reader: RecordSchema, packed: PackedSchema | None
+    ) -> None:
         self.fault: tuple[str, str] | None = None
-        self.block: AvroBlock | None = None
+        self.block: AvroBlock | PackedBlock | None = None
         self.single: _RowReader
+        self._block_min = BLOCK_MIN_RECORDS
         try:
-            resolution = resolve(schema, reader)
+            if packed is not None and packed.is_written_as(schema):
+                self._read_packed(schema_id, schema, reader, packed)
+            else:
+                self._read_flat(schema_id, schema, reader)
         except PoisonError as error:
             self.fault = (error.reason, error.detail)
-            return
+
+    def _read_flat(self, schema_id: int, schema: Mapping[str, Any], reader: RecordSchema) -> None:
+        resolution = resolve(schema, reader)
         if isinstance(resolution, FlatResolution):
             self.block = AvroBlock(schema_id, resolution, reader)
             self.single = RecordReader(resolution, reader)
         else:
             self.single = NestedRecordReader(resolution, reader)
 
-    def read_block(self, values: Sequence[bytes | None]) -> pl.DataFrame | None:
-        return None if self.block is None or len(values) < BLOCK_MIN_RECORDS else self.block.read(values)
+    def _read_packed(
+        self, schema_id: int, schema: Mapping[str, Any], reader: RecordSchema, packed: PackedSchema
+    ) -> None:
+        resolution = resolve_packed(schema, packed)
+        self.block = PackedBlock(schema_id, resolution, packed, reader)
+        self.single = PackedReader(resolution, packed)
+        self._block_min = 1  # one message may have more rows than it takes
+
+    def read_block(self, values: Sequence[bytes | None]) -> pl.DataFrame | Packed | None:
+        return None if self.block is None or len(values) < self._block_min else self.block.read(values)
 
 
 class _Sorting:
@@ -160,18 +196,34 @@ class _Sorting:
     def __init__(self, reader: RecordSchema) -> None:
         self.rejected: list[Rejected] = []
         self._dtypes = reader.dtypes
+        self._packed = False
         self._frames: list[pl.DataFrame] = []
         self._positions: list[NDArray[np.int64]] = []
+        self._places: list[NDArray[np.int64] | None] = []
         self._rows: list[tuple[Any, ...]] = []
         self._row_positions: list[int] = []
+        self._row_places: list[int] = []
 
-    def add_frame(self, frame: pl.DataFrame, positions: list[int]) -> None:
+    def add(self, read: pl.DataFrame | Packed, positions: list[int]) -> None:
+        at = np.array(positions, dtype=np.int64)
+        if isinstance(read, Packed):
+            index, _, places = _rows_of(read, at)
+            self._add_frame(read.frame, index, places)
+        else:
+            self._add_frame(read, at, None)
+
+    def add_rows(self, read: tuple[Any, ...] | list[tuple[Any, ...]], position: int) -> None:
+        rows = read if isinstance(read, list) else [read]
+        self._rows += rows
+        self._row_positions += [position] * len(rows)
+        self._row_places += range(len(rows))
+        self._packed |= isinstance(read, list)
+
+    def _add_frame(self, frame: pl.DataFrame, positions: NDArray[np.int64], places: NDArray[np.int64] | None) -> None:
         self._frames.append(frame)
-        self._positions.append(np.array(positions, dtype=np.int64))
-
-    def add_row(self, row: tuple[Any, ...], position: int) -> None:
-        self._rows.append(row)
-        self._row_positions.append(position)
+        self._positions.append(positions)
+        self._places.append(places)
+        self._packed |= places is not None
 
     def decoded(self) -> Decoded:
         if self._rows or not self._frames:
@@ -180,14 +232,28 @@ class _Sorting:
                 pl.Series(name, column, dtype=dtype)
                 for (name, dtype), column in zip(self._dtypes.items(), columns, strict=True)
             ]
-            self.add_frame(pl.DataFrame(series), self._row_positions)
-        index = np.concatenate(self._positions)
-        frame = pl.concat(self._frames)
+            at, places = (np.array(each, dtype=np.int64) for each in (self._row_positions, self._row_places))
+            self._add_frame(pl.DataFrame(series), at, places if self._packed else None)
+        index, frame = np.concatenate(self._positions), pl.concat(self._frames)
+        all_places = self._all_places() if self._packed else None
         if len(self._frames) > 1 or (np.diff(index) < 0).any():
-            order = np.argsort(index)
+            order = np.argsort(index, kind="stable")
             index, frame = index[order], frame[order]
+            all_places = None if all_places is None else all_places[order]
         self.rejected.sort(key=lambda each: each.index)
-        return Decoded(frame, index, self.rejected)
+        return Decoded(frame, index, self.rejected, all_places)
+
+    def _all_places(self) -> NDArray[np.int64]:
+        """A record that is not packed has one row, and that has place 0."""
+        pairs = zip(self._places, self._positions, strict=True)
+        return np.concatenate([np.zeros_like(at) if places is None else places for places, at in pairs])
+
+
+def _rows_of(read: Packed, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[Rejected], NDArray[np.int64]]:
+    """Index, nothing rejected, and places of the rows of packed records that stand at ``positions``."""
+    before = np.cumsum(read.counts) - read.counts
+    places = np.arange(read.frame.height, dtype=np.int64) - np.repeat(before, read.counts)
+    return np.repeat(positions, read.counts), [], places
 
 
 def _group(values: Sequence[bytes | None], sorting: _Sorting) -> dict[int | None, tuple[list[int], list[bytes]]]:
@@ -216,8 +282,8 @@ def _one_by_one(
 ) -> None:
     for payload, position in zip(payloads, positions, strict=True):
         try:
-            row = reader.read(payload)
+            read = reader.read(payload)
         except PoisonError as error:
             sorting.rejected.append(Rejected(position, error.reason, error.detail, schema_id))
         else:
-            sorting.add_row(row, position)
+            sorting.add_rows(read, position)

@@ -21,16 +21,28 @@ MOST_BYTES_KEPT: Final = 1_048_576
 
 FIRST_SEEN = "first_seen"
 REPLAY_COUNT = "replay_count"
+POSITION = "position"
+
+
+class Extract(NamedTuple):
+    """What was refused of a packed message: a record of its own, and its place, counted from 1."""
+
+    value: bytes
+    position: int
 
 
 class DeadLetter(NamedTuple):
-    """One refused record. ``reason`` is a stable word, ``detail`` a sentence; ``org_id`` is empty when unknown."""
+    """One refused record. ``reason`` is a stable word, ``detail`` a sentence; ``org_id`` is empty when unknown.
+
+    ``extract`` is what was refused when that is not the whole ``message``.
+    """
 
     message: Message
     reason: str
     detail: str
     stage: str
     org_id: str = ""
+    extract: Extract | None = None
 
     @property
     def offset(self) -> int:
@@ -46,9 +58,11 @@ class DeadLetter(NamedTuple):
 def to_record(letter: DeadLetter, topic: str) -> Record:
     """Return the record to write to the dead-letter ``topic``: key and value as they came, headers that explain.
 
-    A letter that was replayed before keeps its first ``first_seen`` and its ``replay_count``.
+    A letter that was replayed before keeps its first ``first_seen`` and its ``replay_count``. Of a packed message it
+    has only what was refused, as a record of its own, and the header ``position``.
     """
-    message = letter.message
+    message, extract = letter.message, letter.extract
+    value = _bytes(message.value()) if extract is None else extract.value
     came_with = _headers(message)
     _, append_ms = message.timestamp()
     headers = {
@@ -59,7 +73,7 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
         "partition": str(message.partition()),
         "offset": str(message.offset()),
         "timestamp": str(append_ms),
-        "schema_id": _schema_id(_bytes(message.value())),
+        "schema_id": _schema_id(value),
         "org_id": letter.org_id,
         FIRST_SEEN: str(time.time_ns() // 1_000_000),
         REPLAY_COUNT: "0",
@@ -69,7 +83,9 @@ def to_record(letter: DeadLetter, topic: str) -> Record:
         kept = came_with.get(name)
         if isinstance(kept, bytes):
             encoded[name] = kept
-    key, value = _bytes(message.key()), _bytes(message.value())
+    if extract is not None:
+        encoded[POSITION] = str(extract.position).encode()
+    key = _bytes(message.key())
     if value is not None and len(value) > MOST_BYTES_KEPT:
         encoded["original_size"] = str(len(value)).encode()
         value = value[:MOST_BYTES_KEPT]

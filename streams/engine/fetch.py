@@ -52,14 +52,31 @@ class Fetch(NamedTuple):
     size: int = 0
     pass_: int = 0
 
-    def joined(self, after: Fetch, most_messages: int) -> Fetch | None:
+    def joined(self, after: Fetch, most_messages: int, most_bytes: int) -> Fetch | None:
         """This fetch and the one ``after`` it as one; None when that is too large or either carries only the clock."""
         if not self.messages or not after.messages or len(self.messages) + len(after.messages) > most_messages:
             return None
-        if self.pass_ != after.pass_:
+        if self.pass_ != after.pass_ or self.size + after.size > most_bytes:
             return None
         size = self.size + after.size
         return Fetch(self.lease, self.messages + after.messages, behind=after.behind, size=size, pass_=self.pass_)
+
+    def parts(self, most_bytes: int) -> Iterator[Fetch]:
+        """Cut it so that no part has more payload bytes than that, if it has more than one message.
+
+        A message may hold thousands of readings, so their number alone bounds neither memory nor the time of a block.
+        """
+        if self.size <= most_bytes:
+            yield self
+            return
+        sizes = np.fromiter((len(value or b"") for value in self.values()), np.int64, len(self.messages))
+        begin = size = 0
+        for place, more in enumerate(sizes.tolist()):
+            if size and size + more > most_bytes:
+                yield self._replace(messages=self.messages[begin:place], size=size)
+                begin, size = place, 0
+            size += more
+        yield self._replace(messages=self.messages[begin:], size=size)
 
     @property
     def end(self) -> int:

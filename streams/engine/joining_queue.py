@@ -1,4 +1,6 @@
-"""Fetches that wait to be decoded: those of one lease are joined, so that blocks grow while the agent is behind."""
+"""Fetches that wait to be decoded: those of one lease are joined, so that blocks grow while the agent is behind.
+
+One of many bytes is cut: messages may be packed."""
 
 from __future__ import annotations
 
@@ -9,23 +11,23 @@ from streams.engine.fetch import Fetch, Lease
 
 
 class JoiningQueue:
-    """First in, first out by lease; within a lease in order, joined up to ``most_messages``. For one event loop."""
+    """First in, first out by lease; within a lease in order, joined and cut to a good size. For one event loop."""
 
-    def __init__(self, most_messages: int) -> None:
-        """Join fetches to at most ``most_messages``; a single larger one stays as it is."""
-        self._most = most_messages
+    def __init__(self, most_messages: int, most_bytes: int) -> None:
+        """Join fetches to at most so many messages and payload bytes; one of more bytes is cut between messages."""
+        self._most = (most_messages, most_bytes)
         self._waiting: dict[Lease, deque[Fetch]] = {}
         self._filled = asyncio.Event()
 
     def put(self, fetch: Fetch) -> None:
         """Add a fetch behind those of its lease."""
         waiting = self._waiting.setdefault(fetch.lease, deque())
-        last = waiting[-1] if waiting else None
-        joined = last.joined(fetch, self._most) if last is not None else None
-        if joined is not None:
-            waiting[-1] = joined
-        else:
-            waiting.append(fetch)
+        for part in fetch.parts(self._most[1]):
+            joined = waiting[-1].joined(part, *self._most) if waiting else None
+            if joined is not None:
+                waiting[-1] = joined
+            else:
+                waiting.append(part)
         self._filled.set()
 
     async def get(self) -> Fetch:

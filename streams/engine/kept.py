@@ -14,7 +14,7 @@ _MODULUS: Final = 2**61
 
 
 class Kept(NamedTuple):
-    """Which offsets of a range have a row: how many, and a digest of those offsets that adds up."""
+    """Which offsets of a range have rows: how many rows, and a digest of their offsets and places that adds up."""
 
     rows: int = 0
     digest: int = 0
@@ -36,13 +36,15 @@ UNSURE: Final = Kept(-1)
 """Equal to no count: what was judged in two ways stays in doubt, also after the next crash."""
 
 
-def kept_of(offsets: Int64s) -> Kept:
-    """What these offsets count for.
+def kept_of(offsets: Int64s, places: Int64s | None = None) -> Kept:
+    """What the rows of these offsets count for, ``places`` being those within a message that holds many.
 
     The digest is a sum of each offset mixed as in SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom
     Number Generators", 2014): sums of plain offsets are often equal for two choices among a few.
     """
     mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    if places is not None:  # place 0 adds nothing: a message of one row counts the same, packed or not
+        mixed += places.astype(np.uint64) * np.uint64(0xD1342543DE82EF95)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     return Kept(len(offsets), int((mixed ^ (mixed >> np.uint64(27))).sum(dtype=np.uint64)) % _MODULUS)
 

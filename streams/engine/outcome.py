@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from streams.engine.dead_letters import DeadLetter
+from streams.engine.kept import Kept, kept_of
 from streams.engine.producer import Record
 from streams.engine.watermark import Int64s
 
@@ -74,9 +75,10 @@ _NONE = np.empty(0, dtype=np.int64)
 class Outcome:
     """What an agent made of one block: rows for the sink, points for the windows, records it refused.
 
-    ``rows`` are the sink table's columns, ``offsets`` the same rows', ascending. ``points`` is ``None`` where nothing
-    is windowed. ``doubtful`` names records that were refused and may have been stored by an earlier judgement.
-    ``announced`` is written with the rows, but by a replay only what lies above what is stored.
+    ``rows`` are the sink table's columns, ``offsets`` the same rows', ascending; rows of one message have the same.
+    ``points`` is ``None`` where nothing is windowed. ``doubtful`` names records that were refused and may have been
+    stored by an earlier judgement. ``announced`` is written with the rows, but by a replay only what lies above what is
+    stored. ``places`` are the rows' places within their messages, None when no message has more than one row.
     """
 
     rows: pl.DataFrame
@@ -85,6 +87,12 @@ class Outcome:
     dead_letters: list[DeadLetter]
     doubtful: Doubtful = field(default_factory=Doubtful.nothing)
     announced: list[Announced] = field(default_factory=list)
+    places: Int64s | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """Which rows these are."""
+        return kept_of(self.offsets, self.places)
 
     def split(self, offset: int) -> tuple[Outcome, Outcome]:
         """What lies below ``offset``, and the rest."""
@@ -93,9 +101,10 @@ class Outcome:
         doubtful_below, doubtful_above = self.doubtful.split(offset)
         letters_below = [letter for letter in self.dead_letters if letter.offset < offset]
         letters_above = [letter for letter in self.dead_letters if letter.offset >= offset]
+        places_below, places_above = (None, None) if self.places is None else (self.places[:at], self.places[at:])
         told_below = [each for each in self.announced if each.offset < offset]
         told_above = [each for each in self.announced if each.offset >= offset]
         return (
-            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, doubtful_below, told_below),
-            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, doubtful_above, told_above),
+            Outcome(self.rows[:at], self.offsets[:at], below, letters_below, doubtful_below, told_below, places_below),
+            Outcome(self.rows[at:], self.offsets[at:], above, letters_above, doubtful_above, told_above, places_above),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from streams.engine.checkpoint import Checkpoint
 from streams.engine.dead_letters import DeadLetter
 from streams.engine.fetch import Lease
-from streams.engine.kept import NOTHING_KEPT, UNSURE, Kept, KeptSince, kept_of
+from streams.engine.kept import NOTHING_KEPT, UNSURE, Kept, KeptSince
 from streams.engine.outcome import Doubtful, Outcome
 from streams.engine.producer import Record
 from streams.engine.recount import Recount
@@ -115,6 +116,11 @@ class PartitionState:
         return self.end - self.taken
 
     @property
+    def pending_rows(self) -> int:
+        """What waits for a flush: the offsets, or their rows where messages have many."""
+        return max(self.pending_offsets, sum(len(piece.fresh.rows) for piece in self._pieces))
+
+    @property
     def pending_bytes(self) -> int:
         """The size of their rows."""
         return sum(piece.size for piece in self._pieces)
@@ -138,7 +144,7 @@ class PartitionState:
             return
         late = self._observe(fresh)
         self.watermark.passed(part.append_ms)
-        kept = kept_of(fresh.offsets)
+        kept = fresh.kept
         self._kept_since.add(max(part.begin, self.stored), part.end, kept)
         self._refusals = refusals
         self._pieces.append(_Piece(part.end, fresh, kept, late, self.watermark.value, refusals))
@@ -186,7 +192,7 @@ class PartitionState:
 
     def _rebuild(self, stored: Outcome, part: Part) -> None:
         """Put stored points back into the windows that were open at the checkpoint; all others were published."""
-        self._kept_since.add(part.begin, min(part.end, self.stored), kept_of(stored.offsets))
+        self._kept_since.add(part.begin, min(part.end, self.stored), stored.kept)
         points, windows = stored.points, self.windows
         if points is None or windows is None:
             return
@@ -287,8 +293,23 @@ class PartitionState:
         self.taken, self._planned_unsure = pending.end, False
         return pending
 
+    def closing(self, pending: Pending, most_points: int) -> tuple[Pending, int]:
+        """The same with fewer windows closed if those hold more than ``most_points``; and how many points they hold.
+
+        The others may close with any later flush: they get no more points. Only what is corrected closes first, or a
+        correction of the same revision would be replaced by what it corrected.
+        """
+        if self.windows is None or pending.late:
+            return pending, 0
+        watermark, points = self.windows.closable(pending.watermark, most_points)
+        return dataclasses.replace(pending, watermark=watermark), points
+
     def close(self, watermark: int) -> list[ClosedWindow]:
-        """Remove the windows that end at or before ``watermark`` and give them, oldest first."""
+        """Remove the windows that end at or before ``watermark`` and give them, oldest first.
+
+        On the event loop, where blocks are put into windows, too: it only moves references, and what was in a flush's
+        thread would need a lock that every block waits for. To join and reduce the points is the thread's part.
+        """
         return self.windows.close(watermark) if self.windows is not None else []
 
     def committed(self, checkpoint: Checkpoint) -> None:

@@ -50,8 +50,16 @@ class RecordReader:
 
         Raises PoisonError ``undecodable``, ``trailing_bytes`` or ``incompatible_schema``.
         """
+        row, position = self.read_at(payload, 0)
+        check_end(payload, position)
+        return row
+
+    def read_at(self, payload: bytes, position: int) -> tuple[tuple[Any, ...], int]:
+        """The row of the record that begins at ``position``, and the position after it.
+
+        Raises PoisonError ``undecodable`` or ``incompatible_schema``.
+        """
         row = self._blank.copy()
-        position = 0
         for name, read, place in self._steps:
             try:
                 value, position = read(payload, position)
@@ -64,10 +72,14 @@ class RecordReader:
                 raise PoisonError(reason, f"Field {name} at byte {position} {error.args[0]}.") from None
             if place is not None:
                 row[place] = value
-        if position != len(payload):
-            left = len(payload) - position
-            raise PoisonError(TRAILING_BYTES, f"The record ends at byte {position} and {left} more follow.")
-        return tuple(row)
+        return tuple(row), position
+
+
+def check_end(payload: bytes, position: int) -> None:
+    """Raise PoisonError ``trailing_bytes`` unless the record that ended at ``position`` was all of ``payload``."""
+    if position != len(payload):
+        left = len(payload) - position
+        raise PoisonError(TRAILING_BYTES, f"The record ends at byte {position} and {left} more follow.")
 
 
 def _reader_of(field: WrittenField) -> Read:
@@ -85,7 +97,11 @@ def _reader_of(field: WrittenField) -> Read:
     return _nullable(read, scalar.null_first, target.scalar.nullable) if scalar.nullable else read
 
 
-def _read_long(data: bytes, position: int) -> tuple[int, int]:
+def read_long(data: bytes, position: int) -> tuple[int, int]:
+    """The Avro long at ``position``, and the position after it. Raises IndexError at the end of ``data``.
+
+    Raises ValueError for more than ten bytes.
+    """
     byte = data[position]
     position += 1
     if byte < 0x80:
@@ -103,14 +119,14 @@ def _read_long(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _read_int(data: bytes, position: int) -> tuple[int, int]:
-    number, position = _read_long(data, position)
+    number, position = read_long(data, position)
     if not INT32_MIN <= number <= INT32_MAX:
         raise ValueError(f"is an int, and {number} does not fit in 32 bits")
     return number, position
 
 
 def _read_bytes(data: bytes, position: int) -> tuple[bytes, int]:
-    length, start = _read_long(data, position)
+    length, start = read_long(data, position)
     if length < 0:
         raise ValueError(f"has the length {length}")
     if length > len(data) - start:
@@ -144,7 +160,7 @@ def _read_double(data: bytes, position: int) -> tuple[float, int]:
 _READS: dict[str, Read] = {
     "boolean": _read_boolean,
     "int": _read_int,
-    "long": _read_long,
+    "long": read_long,
     "float": _read_float,
     "double": _read_double,
     "string": _read_string,
@@ -163,7 +179,7 @@ def _fixed(size: int) -> Read:
 
 def _enum(symbols: tuple[str | None, ...]) -> Read:
     def read(data: bytes, position: int) -> tuple[str, int]:
-        index, position = _read_long(data, position)
+        index, position = read_long(data, position)
         if not 0 <= index < len(symbols):
             raise ValueError(f"is an enum of {len(symbols)} symbols, and its index is {index}")
         symbol = symbols[index]
@@ -184,7 +200,7 @@ def _as(read: Read, convert: Callable[[Any], Any]) -> Read:
 
 def _nullable(read: Read, null_first: bool, null_allowed: bool) -> Read:
     def branch(data: bytes, position: int) -> tuple[Any, int]:
-        index, position = _read_long(data, position)
+        index, position = read_long(data, position)
         if (index == 0) != null_first:
             return read(data, position)
         if not null_allowed:
@@ -196,11 +212,11 @@ def _nullable(read: Read, null_first: bool, null_allowed: bool) -> Read:
 
 _SKIPS: dict[str, Read] = {
     "boolean": _fixed(1),
-    "int": _read_long,
-    "long": _read_long,
+    "int": read_long,
+    "long": read_long,
     "float": _fixed(4),
     "double": _fixed(8),
     "string": _read_bytes,
     "bytes": _read_bytes,
-    "enum": _read_long,
+    "enum": read_long,
 }

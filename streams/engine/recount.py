@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.engine.kept import NOTHING_KEPT, Kept, kept_of
+from streams.engine.kept import NOTHING_KEPT, Kept
 from streams.engine.outcome import Doubtful, Outcome
 from streams.engine.watermark import Int64s
 from streams.engine.windows import window_starts
@@ -31,7 +31,7 @@ class Recount:
         """Count a part of the range; ``starts`` are the windows of its points."""
         if self._expected is None:
             return
-        self._kept = self._kept.and_(kept_of(judged.offsets))
+        self._kept = self._kept.and_(judged.kept)
         distinct = np.unique(starts)
         first = int(judged.offsets[0]) if len(judged.offsets) else 0
         self._touched += [Doubtful(np.full(len(distinct), first), distinct), judged.doubtful]

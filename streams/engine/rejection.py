@@ -11,6 +11,7 @@ undecodable            the bytes do not follow their schema: truncated, garbage,
 trailing_bytes         a whole record, and more bytes after it
 invalid_json           neither Confluent framing nor well-formed JSON
 json_type_mismatch     well-formed JSON whose fields are missing or have the wrong type or range
+batch_too_large        a packed record that holds more records than one message may
 ====================== ==============================================================================================
 
 The words become the ``reason`` header of dead letters and a metric label: they never change.
@@ -28,6 +29,7 @@ UNDECODABLE = "undecodable"
 TRAILING_BYTES = "trailing_bytes"
 INVALID_JSON = "invalid_json"
 JSON_TYPE_MISMATCH = "json_type_mismatch"
+BATCH_TOO_LARGE = "batch_too_large"
 
 REASONS = (
     EMPTY_VALUE,
@@ -38,6 +40,7 @@ REASONS = (
     TRAILING_BYTES,
     INVALID_JSON,
     JSON_TYPE_MISMATCH,
+    BATCH_TOO_LARGE,
 )
 """Every reason the codec gives."""
 

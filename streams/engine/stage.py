@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -30,6 +29,7 @@ from streams.engine.block import Block
 from streams.engine.checkpoint import NO_WATERMARK, Checkpoint, insert_token
 from streams.engine.dead_letters import DeadLetter, to_record
 from streams.engine.fetch import Lease
+from streams.engine.flush_schedule import FlushSchedule
 from streams.engine.outcome import Outcome
 from streams.engine.partition_state import Part, PartitionState, Pending
 from streams.engine.producer import AcknowledgedProducer, Record
@@ -47,6 +47,21 @@ FLUSH_BYTES: Final = 134_217_728
 SHARED_ROWS: Final = 20_000
 """Rows of a partition that is behind, in a flush that others share whose readings are of now: one flush is everybody's
 latency, and 87,000 rows of a day's backlog took 2.7 s to insert (``weir bench late``)."""
+
+
+CLOSING_POINTS: Final = 250_000
+"""Points of closing windows that one flush takes, or twice the rows that force a flush if that is more; what is beyond
+closes with the next, one window at least. All series close in the same second, and what comes meanwhile must not wait
+until the last of 200,000 is published."""
+
+
+ENCODED_ROWS: Final = 5_000
+"""Aggregate rows that are encoded at once: much of it is single calls that keep the interpreter from the event loop for
+as long as they last, 400 ms and more with 200,000 rows and 10 with these. Fewer rows cost more each."""
+
+
+WRITTEN_RECORDS: Final = 20_000
+"""Records that are written before their acknowledgement is waited for."""
 
 
 MOST_LAST_FLUSHES: Final = 100
@@ -143,7 +158,8 @@ class Stage:
         self._states: dict[Lease, PartitionState] = {}
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
-        self._due: float | None = None
+        self._schedule = FlushSchedule(options.flush_seconds, options.behind_flush_seconds)
+        self._came = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -169,12 +185,12 @@ class Stage:
                 return
         state.add(outcome, Part(begin, block.end, append_ms), self.options.refusal_limit)
         state.behind = block.behind
-        self._due = min(self._due or math.inf, self._deadline(block))
-        if self._enough():
-            if self._too_much():
-                await self._idle()
-            if not self._busy:
-                self._begin_flush()
+        if self._schedule.came(block.behind):
+            self._came.set()
+        if self._too_much():
+            await self._idle()
+        if not self._busy and (self._enough() or self._schedule.rows_are_due):
+            self._begin_flush()
 
     async def silent(self, block: Block, event_time: int | None, announced: Sequence[Record] = ()) -> None:
         """Take note that a partition is caught up; its windows that end by ``event_time`` (ms) close.
@@ -230,7 +246,7 @@ class Stage:
 
     def _enough(self, flushes: int = 1) -> bool:
         """Whether so many flushes' worth of rows or bytes is pending."""
-        rows = sum(state.pending_offsets for state in self._states.values())
+        rows = sum(state.pending_rows for state in self._states.values())
         size = sum(state.pending_bytes for state in self._states.values())
         return rows >= flushes * self.options.flush_rows or size >= flushes * FLUSH_BYTES
 
@@ -244,22 +260,22 @@ class Stage:
     # -- flushing ------------------------------------------------------------------------------------------------
 
     async def _flush_by_age(self) -> None:
-        """Flush when the oldest pending row is old enough; close windows and settle while nothing comes."""
-        settle = time.monotonic()
+        """Flush when the pending rows are old enough; close windows and settle while nothing comes."""
         while True:
-            await asyncio.sleep(self.options.flush_seconds / 5)
-            now = time.monotonic()
-            if self._busy or now < (self._due if self._due is not None else settle):
-                continue
+            await self._due()
             if self._flushing is not None and self._flushing.exception() is not None:
                 return  # the next block, or stop(), raises it
-            settle = now + self.options.flush_seconds
             self._begin_flush()
 
-    def _deadline(self, block: Block) -> float:
-        """When the rows of a block should be stored: soon, or while more messages wait in the log, in larger blocks."""
-        seconds = self.options.behind_flush_seconds if block.behind else self.options.flush_seconds
-        return time.monotonic() + seconds
+    async def _due(self) -> None:
+        """Wait until no flush runs and one should begin."""
+        while self._busy or self._schedule.wait_seconds > 0:
+            if self._busy and self._flushing is not None:
+                await asyncio.wait({self._flushing})
+                continue
+            self._came.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), self._schedule.wait_seconds)
 
     async def _idle(self) -> None:
         """Wait until no flush runs; raise what the last one failed with.
@@ -282,7 +298,6 @@ class Stage:
     def _begin_flush(self) -> bool:
         if self._busy:
             raise RuntimeError("a flush began while another ran")
-        self._due = None
         for lease in [lease for lease in self._states if not lease.active]:
             self._forget(lease)
         taken = self._take()
@@ -297,12 +312,23 @@ class Stage:
             self._failed.set()
 
     def _take(self) -> list[Flushed]:
-        """What the next flush stores: everything, but of a backlog only so much that others need not wait for it."""
-        flushable = [state for state in self._states.values() if state.flushable]
+        """What the next flush stores: everything, but of a backlog only so much that others need not wait for it.
+
+        Windows close where they have waited longest, as many as are soon published.
+        """
+        flushable = sorted((state for state in self._states.values() if state.flushable), key=_published)
         live = any(state.pending_offsets and not state.behind for state in flushable)
-        taken = [(state, state.take(SHARED_ROWS if live and state.behind else None)) for state in flushable]
-        if any(state.pending_offsets for state in flushable):
-            self._due = time.monotonic()
+        self._schedule.begun(stores=any(state.pending_offsets for state in flushable))
+        most_points = max(CLOSING_POINTS, 2 * self.options.flush_rows)
+        taken, left = [], False
+        for state in flushable:
+            whole = state.take(SHARED_ROWS if live and state.behind else None)
+            pending, points = state.closing(whole, most_points)
+            most_points -= points
+            left |= state.pending_offsets > 0 or pending.watermark < whole.watermark
+            taken.append((state, pending))
+        if left:
+            self._schedule.left()
         return sorted(taken, key=lambda each: each[1].end - each[1].first)
 
     async def _flush(self, taken: list[Flushed]) -> None:
@@ -360,20 +386,33 @@ class Stage:
             metrics.DEAD_LETTERS.labels(self.options.name, letter.reason).inc()
 
     def _publish(self, lease: Lease, closed: list[ClosedWindow]) -> None:
-        if self._rollup is None:
-            return
+        if self._rollup is not None and closed:
+            self._announce(self._rollup, self._closings(self._rollup, lease, closed), lease.partition)
+
+    def _closings(self, rollup: Rollup, lease: Lease, closed: list[ClosedWindow]) -> Iterator[pl.DataFrame]:
         for window in closed:
-            closing = self._close(self._rollup, window, lease.partition)
-            self._write(self._rollup.records(closing.rows, lease.partition))
+            closing = self._close(rollup, window, lease.partition)
             self._count_conflicts(closing.conflicts, f"{self.options.name}:{lease}:window:{window.start}")
             metrics.WINDOWS.labels(self.options.name).inc(len(closing.rows))
+            yield closing.rows
+
+    def _announce(self, rollup: Rollup, frames: Iterable[pl.DataFrame], partition: int) -> None:
+        """Write aggregate rows, a few at a time; blocks until all are acknowledged."""
+        waiting: list[Record] = []
+        for rows in frames:
+            for some in rows.iter_slices(ENCODED_ROWS) if len(rows) else ():
+                waiting += rollup.records(some, partition)
+                if len(waiting) >= WRITTEN_RECORDS:
+                    self._write(waiting)
+                    waiting = []
+        self._write(waiting)
 
     def _correct(self, lease: Lease, pending: Pending) -> None:
         if self._rollup is None or not pending.late:
             return
         windows = pl.concat(pending.late).unique()
         corrected = patiently(self._rollup.recompute)(windows, pending.first)
-        self._write(self._rollup.records(corrected.rows, lease.partition))
+        self._announce(self._rollup, [corrected.rows], lease.partition)
         self._count_conflicts(corrected.conflicts, f"{self._token(lease, pending)}:late")
         metrics.LATE.labels(self.options.name).inc(len(windows))
         metrics.CORRECTIONS.labels(self.options.name).inc(len(corrected.rows))
@@ -405,6 +444,10 @@ class Stage:
         labels = (self.options.name, str(state.lease.partition))
         metrics.WATERMARK.labels(*labels).set(state.published / 1000)
         metrics.OPEN_POINTS.labels(*labels).set(state.windows.points)
+
+
+def _published(state: PartitionState) -> int:
+    return state.published
 
 
 def _nothing_to_replay(lease: Lease) -> bool:

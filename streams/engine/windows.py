@@ -93,6 +93,20 @@ class TumblingWindows:
         window.first_offset = min(window.first_offset, offset)
         window.chunks.append(chunk)
 
+    def closable(self, watermark: int, most_points: int) -> tuple[int, int]:
+        """The event time, at most ``watermark``, to close windows up to now, and how many points these hold.
+
+        The oldest come first. They hold no more than ``most_points``, but one window may, unless ``most_points`` is 0
+        or less: then all windows stay as they are.
+        """
+        held = 0
+        for start in sorted(start for start in self._open if start + self.size_ms <= watermark):
+            points = sum(len(chunk) for chunk in self._open[start].chunks)
+            if most_points <= 0 or held and held + points > most_points:
+                return start, held
+            held += points
+        return watermark, held
+
     def close(self, watermark: int) -> list[ClosedWindow]:
         """Remove the windows that end at or before ``watermark`` and give them, oldest first."""
         ready = sorted(start for start in self._open if start + self.size_ms <= watermark)

@@ -74,7 +74,8 @@ def add_agents(app: faust.App, settings: Settings) -> None:
             except Exception as error:
                 await crash(source, error)
 
-    readings = channel(groups.readings, topics.readings, decoding("Reading"))
+    codec = Codec(load_schema("Reading"), registry, packed=load_schema("ReadingBatch"))
+    readings = channel(groups.readings, topics.readings, codec)
     add(readings, READINGS, Pipeline.readings)
     add(channel(groups.aggregates_1m, topics.aggregates_1m, decoding("Aggregate")), AGGREGATES_1M, Pipeline.minutes)
     add(channel(groups.aggregates_1h, topics.aggregates_1h, decoding("Aggregate")), AGGREGATES_1H, Pipeline.hours)

@@ -18,6 +18,7 @@ COLUMNS: Final[dict[str, Any]] = {
     "topic": pl.String,
     "partition": pl.UInt16,
     "offset": pl.UInt64,
+    "position": pl.UInt32,
     "timestamp": pl.Int64,
     "key": pl.Binary,
     "value": pl.Binary,

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, cast
 
 from confluent_kafka import Message
 
-from streams.engine.dead_letters import FIRST_SEEN, MOST_BYTES_KEPT, REPLAY_COUNT
+from streams.engine.dead_letters import FIRST_SEEN, MOST_BYTES_KEPT, POSITION, REPLAY_COUNT
 
 MOST_OFFSET: Final = 2**63 - 1
 MOST_PARTITION: Final = 2**16 - 1
@@ -29,15 +29,16 @@ KEY_KEPT: Final = MOST_BYTES_KEPT // 4
 
 
 class Origin(NamedTuple):
-    """Where a refused record came from."""
+    """Where a refused record came from; ``position`` is its place in a packed message, from 1; 0 for a whole one."""
 
     topic: str
     partition: int
     offset: int
+    position: int = 0
 
     def __str__(self) -> str:
         """The way people write it."""
-        return f"{self.topic}:{self.partition}:{self.offset}"
+        return f"{self.topic}:{self.partition}:{self.offset}" + (f":{self.position}" if self.position else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,9 @@ def _origin(headers: Mapping[str, str]) -> Origin | None:
     topic = headers.get("topic")
     partition = _number(headers.get("partition"), MOST_PARTITION)
     offset = _number(headers.get("offset"), MOST_OFFSET)
-    return Origin(topic, partition, offset) if topic and partition is not None and offset is not None else None
+    if not topic or partition is None or offset is None:
+        return None
+    return Origin(topic, partition, offset, _number(headers.get(POSITION), MOST_COUNT) or 0)
 
 
 def _headers(message: Message) -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from connectors.contracts import contract_text
 from connectors.kafka.client import kafka_client_config
 from connectors.postgres.alert_rules import load_rules
 from connectors.registry import Registry, value_subject
@@ -44,9 +45,10 @@ from streams.telemetry.make_stage import make_stage, stage_options
 from streams.telemetry.metadata_feed import MetadataFeed, load_registered
 from streams.telemetry.metric_copy import MetricCopy
 from streams.telemetry.newcomers import Newcomers
+from streams.telemetry.refused import RefusedReadings, last_in_message
 from streams.telemetry.rollup import Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
-from streams.telemetry.validate import DAY_MS, REASONS, Verdicts, explain, judge
+from streams.telemetry.validate import DAY_MS, Verdicts, judge
 from weir.errors import ConfigError
 from weir.settings import Settings
 
@@ -73,11 +75,12 @@ class ReadingsStage:
     """Readings in; raw rows, 1-minute aggregates and dead letters out."""
 
     def __init__(
-        self, settings: Settings, series: ActiveSeries, metadata: MetadataFeed, stage: Stage, alerts: AlertWatch
+        self, settings: Settings, refused: RefusedReadings, metadata: MetadataFeed, stage: Stage, alerts: AlertWatch
     ) -> None:
-        """Judge and enrich with ``series``, which ``metadata`` keeps current; store through ``stage``."""
+        """Judge and enrich with the series of ``refused``, kept current by ``metadata``; store through ``stage``."""
         self._alerts = alerts
-        self._series = series
+        self._refused = refused
+        self._series = series = refused.series
         self._metadata = metadata
         self._newcomers = Newcomers(settings.postgres.dsn.get_secret_value())
         self._stage = stage
@@ -114,20 +117,27 @@ class ReadingsStage:
 
     def outcome(self, block: Block, codes: Codes, converted: Converted) -> Outcome:
         """What becomes of one block, given the codes of its series and its readings in base units."""
-        offsets, append_ts = block.offsets, block.append_ts
+        offsets, append_ts, places = block.offsets, block.append_ts, block.places
         frame = converted.frame
         verdicts = judge(frame, codes, append_ts, self._series, self._skew_ms, converted.verdicts)
         letters = undecodable(block, READINGS)
         doubtful = self._doubtful(block, verdicts)
         if verdicts.any():
-            letters += self._refused(block, codes, verdicts, converted)
+            letters += self._refused.letters(block, codes, verdicts, converted)
             kept = np.flatnonzero(verdicts == 0)
             frame, codes, offsets, append_ts = frame[kept], codes[kept], offsets[kept], append_ts[kept]
+            places = None if places is None else places[kept]
         frame = self._converter.mark(frame, codes)
         dims = self._series.dims_at(codes, frame["ts"].to_numpy())
         rows = raw_rows(frame, dims, offsets, append_ts, block.lease.partition)
         points = points_of(frame, codes, offsets, append_ts)
-        return Outcome(rows, offsets, points, letters, doubtful, self._alerts.judge(block, points))
+        if places is None:
+            return Outcome(rows, offsets, points, letters, doubtful, self._alerts.judge(block, points))
+        # of equal identities in one message the last is stored; windows get all, know their order, and count conflicts
+        held = last_in_message(codes, frame["ts"].to_numpy(), offsets)
+        stored = rows if held.all() else rows.filter(pl.Series(held))
+        alerts = self._alerts.judge(block, points if held.all() else points.keep(held))
+        return Outcome(stored, offsets[held], points, letters, doubtful, alerts, places[held])
 
     def _doubtful(self, block: Block, verdicts: Verdicts) -> Doubtful:
         """What an earlier version, or other metadata, may have stored; of undecodable bytes the time of arrival."""
@@ -141,21 +151,6 @@ class ReadingsStage:
         times = np.concatenate((ts[rows], np.array([each.timestamp()[1] for each in broken], np.int64)))
         order = np.argsort(offsets)
         return Doubtful(offsets[order], times[order])
-
-    def _refused(self, block: Block, codes: Codes, verdicts: Verdicts, converted: Converted) -> list[DeadLetter]:
-        rows = np.flatnonzero(verdicts)
-        details = explain(block.frame, rows, verdicts, block.append_ts, converted.frame, converted.sentences)
-        orgs = self._series.dims["org_id"]
-        return [
-            DeadLetter(
-                block.messages[int(block.index[row])],
-                REASONS[verdicts[row]],
-                detail,
-                READINGS,
-                org_id=str(orgs[int(codes[row])]) if codes[row] >= 0 else "",
-            )
-            for row, detail in zip(rows, details, strict=True)
-        ]
 
 
 class MinutesStage:
@@ -241,6 +236,7 @@ class Pipeline:
         self.metadata.on_change += [self._rules.follow_metadata, self.metric_copy.follow_metadata]
         self._stored = StoredWindows(settings.clickhouse)
         self._client = kafka_client_config(settings.kafka)
+        self._reading_id = _id_of(registry, settings.topics.readings, "Reading")
         self._schema_ids = {
             topic: _schema_id(registry, topic)
             for topic in (settings.topics.aggregates_1m, settings.topics.aggregates_1h, settings.topics.alerts)
@@ -256,7 +252,8 @@ class Pipeline:
             idle_ms=_ms(settings.stream.idle_seconds),
         )
         stage = make_stage(settings, options, commit, LABELS, rollup)
-        return ReadingsStage(settings, self.series, self.metadata, stage, self._alert_watch())
+        refused = RefusedReadings(READINGS, self.series, Encoder(load_schema("Reading"), self._reading_id))
+        return ReadingsStage(settings, refused, self.metadata, stage, self._alert_watch())
 
     def minutes(self, commit: Commit) -> MinutesStage:
         """Make the 1-minute stage. Its input comes in order of windows, so it waits for nothing late."""
@@ -302,6 +299,14 @@ def _schema_id(registry: Registry, topic: str) -> int:
     if latest is None:
         raise ConfigError(f"The registry has no schema for {topic}; run `weir migrate`.")
     return latest.id
+
+
+def _id_of(registry: Registry, topic: str, record: str) -> int:
+    """The id of this version's own schema: senders may have registered newer ones of the topic."""
+    found = registry.version_of(value_subject(topic), contract_text(record))
+    if found is None:
+        raise ConfigError(f"The registry does not have this version's {record} for {topic}; run `weir migrate`.")
+    return found.id
 
 
 def _ms(seconds: float) -> int:

@@ -85,7 +85,7 @@ def test_a_dry_run_on_empty_servers_names_everything_and_makes_nothing(empty: Se
     assert {change["action"] for change in made} == {"create"}
     # two databases, the migrations and the sample; tables and views; topics; subjects
     migrations = len(postgres.read_migrations())
-    assert len(made) == 3 + migrations + len(TABLES) + len(VIEWS) + len(vars(empty.topics)) + 6
+    assert len(made) == 3 + migrations + len(TABLES) + len(VIEWS) + len(vars(empty.topics)) + 7
     assert (databases_of(empty), relations_of(empty), topics_of(empty), versions_of(empty)) == ([], [], [], [])
 
 
@@ -96,11 +96,11 @@ def test_the_first_run_makes_everything_and_the_second_changes_nothing(empty: Se
     assert "created" in first.out
     assert relations_of(empty) == sorted(TABLES + VIEWS)
     assert topics_of(empty) == sorted(vars(empty.topics).values())
-    assert versions_of(empty) == [1] * 6
+    assert versions_of(empty) == [1] * 7
     version = metadata_version(dsn_of(empty))
     second = weir(environment, "migrate", "--sample", "--json")
     assert {change["action"] for change in second.json()["changes"]} == {"unchanged"}
-    assert versions_of(empty) == [1] * 6
+    assert versions_of(empty) == [1] * 7
     assert metadata_version(dsn_of(empty)) == version
     assert "Nothing to change." in weir(environment, "migrate", "--dry-run").out
 

@@ -48,7 +48,8 @@ def written_as(batch: dict[str, Any], record: dict[str, Any], times: int = 1) ->
 def with_fields(*fields: dict[str, Any], item: dict[str, Any] = ITEM) -> dict[str, Any]:
     """ReadingBatch with other fields."""
     array = {"name": "readings", "type": {"type": "array", "items": item}}
-    return {**BATCH, "fields": [array if each["name"] == "readings" else each for each in fields]}
+    plain = {name: each for name, each in BATCH.items() if name != "__fastavro_parsed__"}
+    return {**plain, "fields": [array if each == ARRAY else each for each in fields]}
 
 
 DEVICE: dict[str, Any] = {"name": "device_id", "type": "string"}
@@ -82,7 +83,7 @@ def test_a_newer_writer_may_add_fields_to_the_batch_and_to_its_readings() -> Non
         {"name": "batch_id", "type": "long"}, DEVICE, ARRAY, {"name": "note", "type": "string"}, item=item
     )
     readings = [each | {"site": "x"} for each in RECORD["readings"]]
-    decoded = written_as(newer, {"number": 7, "device_id": "d", "readings": readings, "note": "n"}, times=3)
+    decoded = written_as(newer, {"batch_id": 7, "device_id": "d", "readings": readings, "note": "n"}, times=3)
     assert decoded.frame.select("device_id", "sensor", "ts").rows() == [("d", "a", 1), ("d", "b", 2)] * 3
     assert decoded.index.tolist() == [0, 0, 1, 1, 2, 2]
     assert decoded.places is not None and decoded.places.tolist() == [0, 1] * 3

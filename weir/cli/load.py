@@ -53,6 +53,12 @@ _MOMENTS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%
 @click.option("--bad", type=_SHARE, default=0.0, help="Share that is replaced by a record that must be refused.")
 @click.option("--begin", type=click.DateTime(_MOMENTS), help="First event time, UTC. Default: now.")
 @click.option("--speed", type=click.FloatRange(0.001), default=1.0, help="Event time against the clock, with --begin.")
+@click.option(
+    "--packed",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    help="Readings of one message at most: those of a device that are made within 50 ms. Default: one each.",
+)
 @click.option("--json-values/--avro-values", default=None, help="Default: Avro to Kafka, JSON to a gateway.")
 @click.option("--gateway", metavar="URL", help="Post to this gateway instead of writing to Kafka.")
 @click.option(

@@ -23,6 +23,7 @@ COMMANDS = {
     "worker": ("weir.cli.worker", "Run a Faust worker."),
     "api": ("weir.cli.api", "Run the HTTP API of metadata."),
     "gateway": ("weir.cli.gateway", "Run the door for devices: a Kafka REST proxy."),
+    "probe": ("weir.cli.probe", "Measure from posting a reading to its being queryable."),
     "migrate": ("weir.cli.migrate", "Create or update schemas, topics and tables."),
     "query": ("weir.cli.query", "Ask ClickHouse."),
     "orgs": ("weir.cli.orgs", "Organisations: list, show, add, set, retire, role."),

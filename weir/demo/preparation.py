@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from connectors.contracts import record_subject
 from connectors.registry import Registry, value_subject
 from weir.demo.ledger import Uplink
 from weir.demo.reading import Framing, Reading
@@ -32,13 +33,20 @@ class Start:
 def registered_framings(settings: Settings) -> tuple[Framing, Framing]:
     """Writers of readings and of alerts. Raises :class:`ConfigError` when `weir migrate` has not run."""
     with Registry(settings.registry) as registry:
-        return _framing(registry, settings.topics.readings), _framing(registry, settings.topics.alerts)
+        readings, alerts = (value_subject(topic) for topic in (settings.topics.readings, settings.topics.alerts))
+        return _framing(registry, readings), _framing(registry, alerts)
 
 
-def _framing(registry: Registry, topic: str) -> Framing:
-    latest = registry.latest(value_subject(topic))
+def batch_framing(settings: Settings) -> Framing:
+    """A writer of packed readings. Raises :class:`ConfigError` when `weir migrate` has not run."""
+    with Registry(settings.registry) as registry:
+        return _framing(registry, record_subject(settings.topics.readings, "ReadingBatch"))
+
+
+def _framing(registry: Registry, subject: str) -> Framing:
+    latest = registry.latest(subject)
     if latest is None:
-        raise ConfigError(f"The registry has no schema for {topic}; run `weir migrate`.")
+        raise ConfigError(f"The registry has no schema under {subject}; run `weir migrate`.")
     return Framing(latest.schema, latest.id)
 
 

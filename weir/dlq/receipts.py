@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import zip_longest
 
 import msgspec
 from confluent_kafka import Message
@@ -17,12 +18,16 @@ from streams.telemetry.letter import Letter, Origin
 from weir.dlq.topic_reader import TopicReader
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """Records of one partition that were put back, by the offsets at which they were refused."""
+class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Records of one partition that were put back, by the offsets at which they were refused.
+
+    ``positions`` are their places in packed messages, beside the offsets; empty when all were whole messages.
+    """
 
     topic: str
     partition: int
     offsets: list[int]
+    positions: list[int] = []
 
 
 class Receipts:
@@ -38,8 +43,8 @@ class Receipts:
             receipt = msgspec.json.decode(message.value() or b"", type=Receipt)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
-        for offset in receipt.offsets:
-            self._put_back[Origin(receipt.topic, receipt.partition, offset)] = message.timestamp()[1]
+        for offset, position in zip_longest(receipt.offsets, receipt.positions, fillvalue=0):
+            self._put_back[Origin(receipt.topic, receipt.partition, offset, position)] = message.timestamp()[1]
 
     def cover(self, letter: Letter) -> bool:
         """Whether the record of ``letter`` was put back after it was refused.
@@ -59,7 +64,12 @@ def read_receipts(reader: TopicReader) -> Receipts:
 
 def receipt_records(topic: str, origins: Iterable[Origin]) -> list[Record]:
     """What to write to ``topic`` for these records."""
-    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
+    places: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for origin in origins:
-        offsets[origin.topic, origin.partition].append(origin.offset)
-    return [Record(topic, None, msgspec.json.encode(Receipt(*where, each))) for where, each in offsets.items()]
+        places[origin.topic, origin.partition].append((origin.offset, origin.position))
+    return [Record(topic, None, msgspec.json.encode(_receipt(*where, each))) for where, each in places.items()]
+
+
+def _receipt(topic: str, partition: int, places: list[tuple[int, int]]) -> Receipt:
+    positions = [position for _, position in places]
+    return Receipt(topic, partition, [offset for offset, _ in places], positions if any(positions) else [])

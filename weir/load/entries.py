@@ -59,16 +59,17 @@ class Bad(msgspec.Struct, frozen=True, tag="bad", tag_field="line"):
     reasons: list[str]
 
 
-class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged", tag_field="line"):
+class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, tag="acknowledged", tag_field="line"):
     """Messages that the broker stored one after another, from ``offset`` on, at ``append_ts`` (ms; null: not told).
 
-    ``numbers`` is the first one's number and then steps.
+    ``numbers`` is the first one's number and then steps. ``packed``: they are the readings of one message.
     """
 
     partition: int
     offset: int
     append_ts: int | None
     numbers: list[int]
+    packed: bool = False
 
 
 class Spooled(msgspec.Struct, frozen=True, tag="spooled", tag_field="line"):

@@ -39,7 +39,7 @@ class GatewayUplink:
     def send(self, messages: Sequence[source.Message]) -> None:
         """Hand messages over in order; blocks only while too many wait. Raises :class:`UsageError` for a wrong key."""
         now = time.monotonic()
-        for number, key, value, bad in messages:
+        for number, key, value, bad, _ in messages:
             while self._waiting >= QUEUE:
                 self.poll(0.05)
             is_json = value is None or (value.startswith(b"{") and not bad)

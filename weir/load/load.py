@@ -17,7 +17,7 @@ import polars as pl
 
 from connectors.kafka.topics import check_topics
 from connectors.postgres.devices import register
-from weir.demo.preparation import registered_framings
+from weir.demo.preparation import batch_framing, registered_framings
 from weir.errors import TransientError, UsageError
 from weir.load.entries import VERSION, End, Header, Series
 from weir.load.event_time import EventTimes, FreeTimes, PacedTimes
@@ -89,7 +89,7 @@ class Load(threading.Thread):
         super().__init__(name="weir-load", daemon=True)
         _check_event_times(settings, plan)
         check_topics(settings)
-        framings = registered_framings(settings)
+        framings = [*registered_framings(settings), *([batch_framing(settings)] if plan.packed else [])]
         self.failure: BaseException | None = None
         self._plan = plan
         self._topic = settings.topics.readings
@@ -221,7 +221,7 @@ class Load(threading.Thread):
         self._ledger.write(*intents, *self._outcomes.take())
         self._ledger.sync()
         self._uplink.send(batch.messages)
-        self._sent += len(batch.messages)
+        self._sent += sum(len(message.packed) or 1 for message in batch.messages)
 
     def _poll_until(self, instant: float) -> None:
         """``instant`` is monotonic; librdkafka returns from poll after the first outcome."""

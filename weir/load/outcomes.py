@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from weir.load.entries import Acknowledged, Entry, Failed, Spooled, Unknown, steps
@@ -53,6 +54,7 @@ class Outcomes:
         """Bad records among the failed ones: refused at the door, as they must be."""
         self.latencies = Latencies()
         self._stored: dict[int, list[_Place]] = {}
+        self._packed: list[Entry] = []
         self._spooled: list[int] = []
         self._others: dict[tuple[type[Failed] | type[Unknown], str], list[int]] = {}
 
@@ -65,6 +67,11 @@ class Outcomes:
         """The broker acknowledged a message."""
         self.acknowledged += 1
         self._stored.setdefault(partition, []).append((offset, number, append_ts))
+
+    def stored_packed(self, numbers: Sequence[int], partition: int, offset: int, append_ts: int | None) -> None:
+        """The broker acknowledged a message of several readings."""
+        self.acknowledged += len(numbers)
+        self._packed.append(Acknowledged(partition, offset, append_ts, steps(list(numbers)), packed=True))
 
     def spooled(self, number: int) -> None:
         """The gateway acknowledged a message, which it will bring to Kafka later."""
@@ -84,7 +91,7 @@ class Outcomes:
 
     def take(self) -> list[Entry]:
         """Everything entered since the last time, as lines of the ledger."""
-        entries: list[Entry] = []
+        entries, self._packed = self._packed, []
         for partition, places in self._stored.items():
             entries += _runs(partition, places)
         if self._spooled:

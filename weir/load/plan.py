@@ -19,7 +19,8 @@ class LoadPlan:
     as they are acknowledged. The shares are parts of the readings: ``disorder`` come up to three seconds after later
     ones, ``resends`` come twice, ``conflicts`` come again with another value, ``late`` were measured up to
     ``late_minutes`` earlier, ``texts`` are no numbers, ``bad`` must be refused. ``begin_ms`` is the first event time,
-    None for now; event time runs ``speed`` times as fast as the clock.
+    None for now; event time runs ``speed`` times as fast as the clock. ``packed`` is how many good readings of a device
+    go in one message at most, 0 for one each.
     """
 
     prefix: str
@@ -39,6 +40,7 @@ class LoadPlan:
     begin_ms: int | None = None
     speed: float = 1.0
     json_values: bool = False
+    packed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sent."""
@@ -51,6 +53,8 @@ class LoadPlan:
             )
         if self.disorder + self.late + self.texts + self.bad + self.resends + self.conflicts > 1.0:
             raise UsageError("The shares add up to more than 1.")
+        if self.packed and self.json_values:
+            raise UsageError("Batches are Avro: give --packed without --json-values, and without --gateway.")
         if self.begin_ms is None and self.speed != 1.0:
             raise UsageError("--speed needs a --begin in the past; readings of now run with the clock.")
 

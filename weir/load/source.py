@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -31,12 +31,16 @@ _VALUE, _FAULT, _DELAY, _LATE = range(4)
 
 
 class Message(NamedTuple):
-    """What goes to Kafka, under its number in the ledger; ``bad``: it is made to be refused."""
+    """What goes to Kafka, under its number in the ledger; ``bad``: it is made to be refused.
+
+    ``packed`` are the numbers of all of its readings when it is a batch.
+    """
 
     number: int
     key: str
     value: bytes | None
     bad: bool = False
+    packed: tuple[int, ...] = ()
 
 
 class _Good(NamedTuple):
@@ -69,13 +73,16 @@ class Batch:
 class Source:
     """Makes the messages of a plan."""
 
-    def __init__(self, plan: LoadPlan, times: EventTimes, readings: Framing, alerts: Framing) -> None:
-        """``readings`` and ``alerts`` write Avro; alerts are valid Avro of the wrong type."""
+    def __init__(
+        self, plan: LoadPlan, times: EventTimes, readings: Framing, alerts: Framing, batches: Framing | None = None
+    ) -> None:
+        """All framings write Avro; alerts are valid Avro of the wrong type. Only a packed plan needs ``batches``."""
         self._plan = plan
         self._times = times
         self._names = plan.names()
         self._bad = BadRecords(readings, alerts)
         self._encode: Callable[[dict[str, object]], bytes] = msgspec.json.encode if plan.json_values else readings.frame
+        self._batches = batches
         self._delay = max(LEAST_DELAY, int(plan.rate * DELAY_SECONDS))
         self._delayed: list[_Good] = []
         self._numbers = 0
@@ -148,9 +155,11 @@ class Source:
         first, first_bad = self._numbers, self._numbers + len(goods)
         self._numbers = first_bad + len(bads)
         batch = Batch(_readings(first, goods) if goods else None, None)
-        placed: list[tuple[float, Message]] = [
-            (good.place, self._message(number, good)) for number, good in enumerate(goods, start=first)
-        ]
+        placed: list[tuple[float, Message]] = (
+            [(good.place, self._message(number, good)) for number, good in enumerate(goods, start=first)]
+            if self._batches is None
+            else list(self._packed(first, goods, self._batches))
+        )
         if bads:
             batch.bad = Bad(first_bad, [each.kind for each in bads], [each.reason for each in bads])
             placed += [
@@ -162,10 +171,30 @@ class Source:
         return batch
 
     def _message(self, number: int, good: _Good) -> Message:
-        device, sensor = self._names[good.series]
-        record: dict[str, object] = {"device_id": device, "sensor": sensor, "ts": good.ts, "source": "weir-load"}
+        device = self._names[good.series][0]
+        return Message(number, device, self._encode({"device_id": device, **self._record(good)}))
+
+    def _record(self, good: _Good) -> dict[str, object]:
+        record: dict[str, object] = {"sensor": self._names[good.series][1], "ts": good.ts, "source": "weir-load"}
         record["value" if good.text is None else "str_value"] = good.value if good.text is None else good.text
-        return Message(number, device, self._encode(record))
+        return record
+
+    def _packed(self, first: int, goods: list[_Good], batches: Framing) -> Iterator[tuple[float, Message]]:
+        """Batches, each where its last reading stands, so that those of a device stay in order."""
+        waiting: dict[str, list[tuple[int, _Good]]] = {}
+        for number, good in enumerate(goods, start=first):
+            device = self._names[good.series][0]
+            held = waiting.setdefault(device, [])
+            held.append((number, good))
+            if len(held) == self._plan.packed:
+                yield self._batch_of(device, waiting.pop(device), batches)
+        for device, held in waiting.items():
+            yield self._batch_of(device, held, batches)
+
+    def _batch_of(self, device: str, held: list[tuple[int, _Good]], batches: Framing) -> tuple[float, Message]:
+        value = batches.frame({"device_id": device, "readings": [self._record(good) for _, good in held]})
+        numbers = tuple(number for number, _ in held)
+        return held[-1][1].place, Message(numbers[0], device, value, packed=numbers)
 
 
 _BAD_FAULT, _LATE_FAULT, _DISORDER_FAULT, _RESEND_FAULT, _CONFLICT_FAULT, _TEXT_FAULT, _NO_FAULT = range(7)

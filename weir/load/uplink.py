@@ -74,10 +74,11 @@ class KafkaUplink:
     def send(self, messages: Sequence[source.Message]) -> None:
         """Hand messages over in order; blocks only while too many wait. Raises :class:`TransientError`."""
         produce, topic, delivered = self._producer.produce, self._topic, self._delivered
-        for number, key, value, _ in messages:
+        for message in messages:
+            told = partial(delivered, message.packed or (message.number,))
             while True:
                 try:
-                    produce(topic, value=value, key=key, on_delivery=partial(delivered, number))
+                    produce(topic, value=message.value, key=message.key, on_delivery=told)
                     break
                 except BufferError:
                     self._producer.poll(0.05)
@@ -96,13 +97,19 @@ class KafkaUplink:
     def close(self) -> None:
         """Nothing to do: the producer ends with this object."""
 
-    def _delivered(self, number: int, error: KafkaError | None, report: Message) -> None:
+    def _delivered(self, numbers: tuple[int, ...], error: KafkaError | None, report: Message) -> None:
         if error is None:
             kind, at_ms = report.timestamp()
             append_ts = at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else None
-            self._outcomes.stored(number, report.partition() or 0, report.offset() or 0, append_ts)
+            place = report.partition() or 0, report.offset() or 0, append_ts
+            if len(numbers) > 1:
+                self._outcomes.stored_packed(numbers, *place)
+            else:
+                self._outcomes.stored(numbers[0], *place)
             self._outcomes.latencies.add(report.latency() or 0.0)
-        elif error.code() in REFUSED:
-            self._outcomes.refused(number, error.str())
-        else:
-            self._outcomes.silent(number, error.str())
+            return
+        for number in numbers:
+            if error.code() in REFUSED:
+                self._outcomes.refused(number, error.str())
+            else:
+                self._outcomes.silent(number, error.str())

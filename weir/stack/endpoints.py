@@ -39,6 +39,9 @@ CONNECTION_VARIABLES = (
     "WEIR_GATEWAY__DATA_DIR",
     "WEIR_GATEWAY__TLS_CERTIFICATE",
     "WEIR_GATEWAY__TLS_KEY",
+    "WEIR_PROBE__HOST",
+    "WEIR_PROBE__PORT",
+    "WEIR_PROBE__GATEWAY_URL",
 )
 """Variables that would lead a child of the stack to other servers: they win over the settings file."""
 
@@ -93,7 +96,8 @@ def settings_text(plan: StackPlan) -> str:
         f"[stream]\nsession_timeout_seconds = {SESSION_SECONDS}\n\n"
         f"[worker]\nweb_port = {plan.port('faust')}\ndata_dir = {_toml_string(plan.part_dir('worker'))}\n\n"
         f"[api]\nport = {plan.port('api')}\n\n"
-        f"[gateway]\nport = {plan.port('gateway')}\ndata_dir = {_toml_string(plan.part_dir('gateway'))}\n"
+        f"[gateway]\nport = {plan.port('gateway')}\ndata_dir = {_toml_string(plan.part_dir('gateway'))}\n\n"
+        f"[probe]\nport = {plan.port('probe')}\n"
     )
 
 

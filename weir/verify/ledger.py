@@ -208,8 +208,8 @@ class _Session:
 
     def _acknowledged(self, entry: Acknowledged) -> None:
         append_ts = NO_TIME if entry.append_ts is None else entry.append_ts
-        for offset, (fates, row) in enumerate(self._named(entry.numbers), start=entry.offset):
-            fates.store(row, entry.partition, offset, append_ts)
+        for place, (fates, row) in enumerate(self._named(entry.numbers)):
+            fates.store(row, entry.partition, entry.offset + (0 if entry.packed else place), append_ts)
 
     def _named(self, steps: list[int]) -> Iterator[tuple[Fates, int]]:
         good, bad = self._sent.fates, self._sent.bad_fates

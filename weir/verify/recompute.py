@@ -71,7 +71,7 @@ Readings = Mapping[Identity, Acknowledged]
 
 
 def expected_readings(acknowledged: Iterable[Acknowledged]) -> dict[Identity, Acknowledged]:
-    """Every identity once, with the message of the highest offset; the order of the input does not matter.
+    """Every identity once, with the message of the highest offset; of one packed message, with the last in the input.
 
     A device's messages all lie in one partition, so their offsets can be compared.
     """
@@ -79,7 +79,7 @@ def expected_readings(acknowledged: Iterable[Acknowledged]) -> dict[Identity, Ac
     for reading in acknowledged:
         identity = Identity(reading[0], reading[1], reading[2])
         before = held.get(identity)
-        if before is None or before.offset < reading.offset:
+        if before is None or before.offset <= reading.offset:
             held[identity] = reading
     return held
 

@@ -29,8 +29,8 @@ SELECT {READING}, partition, offset, toUnixTimestamp64Milli(append_ts) FROM raw_
 WHERE {_RANGE} ORDER BY partition, offset
 """  # noqa: S608 - our own text
 _TWICE = f"""
-SELECT device_id, toString(any(sensor)), any(toUnixTimestamp64Milli(ts)), partition, offset, count() AS rows
-FROM raw_readings WHERE {_RANGE} GROUP BY device_id, partition, offset HAVING rows > 1
+SELECT device_id, toString(sensor), toUnixTimestamp64Milli(ts), partition, offset, count() AS rows
+FROM raw_readings WHERE {_RANGE} GROUP BY device_id, sensor, ts, partition, offset HAVING rows > 1
 """  # noqa: S608 - our own text
 
 
@@ -44,7 +44,7 @@ class StoredMessage(NamedTuple):
 
 
 class InsertedTwice(NamedTuple):
-    """A message that has more than one row."""
+    """A reading of one message that has more than one row."""
 
     device_id: str
     sensor: str
@@ -80,7 +80,7 @@ class StoredDevices:
         return (StoredMessage(StoredReading(*row[:5]), *row[5:]) for row in self._rows(_MESSAGES, devices))
 
     def inserted_twice(self, devices: Collection[str]) -> list[InsertedTwice]:
-        """Messages whose row was inserted more than once, as long as it is not merged away."""
+        """Readings whose row was inserted more than once, as long as it is not merged away."""
         return [InsertedTwice(*row) for row in self._rows(_TWICE, devices)]
 
     def _rows(self, query: str, devices: Collection[str]) -> Iterator[Sequence[Any]]:

@@ -76,13 +76,13 @@ def _claimed(
     waiting: dict[StoredReading, int] = defaultdict(int)
     for each in intents:
         waiting[_row(each)] += 1
-    known = {(each.partition, each.offset) for each in acknowledged}
+    known = {(each.partition, each.offset, *each[:3]) for each in acknowledged}  # a message may hold many readings
     came = []
     for message in stored:
         place = (message.partition, message.offset)
-        if place in known or not waiting.get(message.reading, 0):
+        if (*place, *message.reading[:3]) in known or not waiting.get(message.reading, 0):
             continue
-        known.add(place)
+        known.add((*place, *message.reading[:3]))
         waiting[message.reading] -= 1
         device_id, sensor, ts, value, text = message.reading
         here = Acknowledged(device_id, sensor, ts, value, text or None, *place, message.append_ts)

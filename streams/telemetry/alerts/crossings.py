@@ -172,6 +172,7 @@ class Crossings:
         return self._look_closely(readings.where(closely), limits)
 
     def _look_closely(self, readings: Readings, limits: Limits) -> list[Crossing]:
+        readings = _in_order_of_time(readings)
         distinct = np.unique(readings.codes)
         columns = (distinct, limits.low[distinct], limits.high[distinct], limits.hysteresis[distinct])
         rows = zip(*(column.tolist() for column in (*columns, limits.for_ms[distinct])), strict=True)
@@ -239,3 +240,11 @@ class Crossings:
         if missing > 0:
             self._last = np.concatenate((self._last, np.full(missing, NEVER)))
             self._busy = np.concatenate((self._busy, np.zeros(missing, dtype=np.bool_)))
+
+
+def _in_order_of_time(readings: Readings) -> Readings:
+    """Readings of one message by event time, however they were packed: so they are read back after a crash."""
+    if not (readings.offsets[1:] == readings.offsets[:-1]).any():
+        return readings
+    order = np.lexsort((readings.ts, readings.offsets))
+    return Readings(readings.codes[order], readings.ts[order], readings.value[order], readings.offsets[order])
