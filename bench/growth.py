@@ -6,6 +6,10 @@ same readings are fewer seconds of more series; they lie so that a minute ends w
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,10 +75,14 @@ class GrowthSize:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The figures of all sizes, and the CPU of a worker with nothing to read, in seconds an hour."""
+    """The figures of all sizes, the CPU of a worker with nothing to read (s an hour), and the memory of a point.
+
+    The last is that of :mod:`bench.open_points`: the peak of a worker holds blocks under way as well.
+    """
 
     sizes: list[GrowthSize]
     idle_cpu_seconds_an_hour: float
+    bytes_an_open_point: float
 
     @property
     def throughput_ratio(self) -> float:
@@ -91,15 +99,6 @@ class Growth:
         """The size with the most series."""
         return max(self.sizes, key=lambda size: size.series)
 
-    @property
-    def bytes_an_open_point(self) -> float | None:
-        """By how much the peak memory grows with the open points; None of one size, or when these are equally many."""
-        points = [size.open_points for size in self.sizes]
-        if len(set(points)) < 2:
-            return None
-        slope, _ = np.polyfit(points, [size.peak_rss_mb * 1e6 for size in self.sizes], 1)
-        return float(slope)
-
 
 def measure(testbed: Testbed, series: Sequence[int], readings: int, idle_seconds: float, report: Report) -> Growth:
     """Measure each number of series on a fresh namespace, then a worker with nothing to read; blocks for minutes.
@@ -109,8 +108,10 @@ def measure(testbed: Testbed, series: Sequence[int], readings: int, idle_seconds
     sizes = [_measure_size(testbed, each, readings, _about(each, report)) for each in series]
     report("a worker with nothing to read")
     idle = _idle_cpu(testbed, idle_seconds)
+    report("what a point of an open window takes")
+    a_point = _bytes_a_point()
     first = sizes[0].readings_per_second
-    return Growth([replace(size, ratio_to_first=size.readings_per_second / first) for size in sizes], idle)
+    return Growth([replace(size, ratio_to_first=size.readings_per_second / first) for size in sizes], idle, a_point)
 
 
 def plan_of(series: int, readings: int, now_ms: int) -> DatasetPlan:
@@ -213,3 +214,13 @@ def _idle_cpu(testbed: Testbed, seconds: float) -> float:
             time.sleep(seconds)
             end = time.time()
         return meter.cpu_seconds("worker", begin, end) / (end - begin) * HOUR_SECONDS
+
+
+def _bytes_a_point() -> float:
+    environment = os.environ | {"POLARS_MAX_THREADS": "1"}
+    told = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "bench.open_points"], env=environment, capture_output=True, text=True, check=False
+    )
+    if told.returncode:
+        raise StackError(f"What a point takes cannot be measured: {told.stderr.strip().splitlines()[-1:]}.")
+    return float(json.loads(told.stdout)["bytes_a_point"])

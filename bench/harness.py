@@ -20,6 +20,9 @@ SAMPLE_SECONDS = 0.02
 LOOK_SECONDS = 0.25
 """How often a tree's new processes are looked for: it costs some milliseconds."""
 
+BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
+"""What is not left of a machine's CPU: ``steal`` is what its host gave to others. Guests count as user already."""
+
 MACHINE = "machine"
 """Name under which the CPU of everything that runs on this machine is counted."""
 
@@ -73,8 +76,8 @@ class CpuMeter:
 
     def _sample(self) -> None:
         self._times.append(time.time())
-        machine = psutil.cpu_times()
-        self._used[MACHINE].append(machine.user + machine.system)
+        machine = psutil.cpu_times()._asdict()
+        self._used[MACHINE].append(sum(machine.get(name, 0.0) for name in BUSY))
         for name, watched in self._processes.items():
             self._used[name].append(watched.cpu_seconds())
             with suppress(psutil.NoSuchProcess):

@@ -12,13 +12,13 @@ from typing import Final
 
 from bench.backlog import fill
 from bench.dataset import Dataset, DatasetPlan
+from bench.fleet import ORGANISATION, PROJECT
 from bench.harness import CpuMeter
 from bench.latency_load import Sent, Through, fleet, running_load
 from bench.latency_sample import LatencySample, sample
 from bench.latency_testbed import (
     Report,
     await_first_probe,
-    register_fleet,
     registered,
     running_gateway,
     running_prober,
@@ -26,6 +26,7 @@ from bench.latency_testbed import (
 from bench.measured_worker import MeasuredWorker, measured_worker
 from bench.stored import ask
 from bench.testbed import Testbed, fresh_namespace
+from connectors.postgres.devices import register
 from weir.errors import StackError
 from weir.probe.outcome import Outcome
 from weir.settings import Settings
@@ -74,6 +75,11 @@ class LatencyRun(LatencySample):
     stored: int
 
     @property
+    def delivered_share(self) -> float:
+        """The part of the load that was asked for which was acknowledged."""
+        return self.readings_per_second / self.asked_readings_per_second
+
+    @property
     def refused(self) -> int:
         """Requests of the load that were not answered well."""
         return sum(self.failures.values())
@@ -101,7 +107,7 @@ def measure(testbed: Testbed, shape: LatencyShape, report: Report) -> LatencyRun
             if shape.backlog:
                 maximum = _drained(worker, settings, shape.backlog, report)
                 rate = round(SATURATION_SHARE * maximum)
-                register_fleet(settings, fleet(rate))
+                register(settings.postgres.dsn.get_secret_value(), ORGANISATION, PROJECT, fleet(rate))
             report("starting the gateway")
             with running_gateway(testbed, settings) as gateway:
                 await_first_probe(settings)

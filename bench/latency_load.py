@@ -47,6 +47,10 @@ class RunningLoad(Protocol):
         """Block until the measured seconds are over and all is acknowledged; ``check`` is called now and then."""
 
 
+SPARE_SECONDS: Final = 5.0
+"""The load is stopped when its time is over; one that ended just then would be taken for one that failed."""
+
+
 def fleet(rate: int) -> pl.DataFrame:
     """The sensors that send ``rate`` readings a second, each once, for :func:`connectors.postgres.devices.register`."""
     return Dataset(LoadPlan(max(rate, len(SENSORS)), 0, 1.0).live()).sensors()
@@ -63,7 +67,7 @@ def running_load(
             yield _Posted(posts)
         return
     drawing_ms = DRAWING_MS + round(DRAWING_MS_PER_READING * rate * (WARM_SECONDS + seconds))
-    plan = LoadPlan(rate, time.time_ns() // 1_000_000 + drawing_ms, WARM_SECONDS + seconds)
+    plan = LoadPlan(rate, time.time_ns() // 1_000_000 + drawing_ms, WARM_SECONDS + seconds + SPARE_SECONDS)
     with live_load(testbed, settings, plan) as load:
         yield _Written(load, seconds)
 

@@ -12,6 +12,7 @@ import httpx
 import polars as pl
 from pydantic import SecretStr
 
+from bench.fleet import register_fleet
 from bench.testbed import Testbed
 from connectors.entities.actor import SYSTEM
 from connectors.entities.directory import open_directory
@@ -60,11 +61,6 @@ def registered(settings: Settings, sensors: pl.DataFrame) -> Settings:
             "probe": probe.model_copy(update=prober),
         }
     )
-
-
-def register_fleet(settings: Settings, sensors: pl.DataFrame) -> None:
-    """Make devices known that readings are sent of."""
-    register(settings.postgres.dsn.get_secret_value(), ORGANISATION, "fleet", sensors)
 
 
 @contextmanager

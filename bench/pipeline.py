@@ -28,10 +28,13 @@ from weir.errors import StackError
 from weir.settings import Settings
 from weir.stack.child import Child, last_lines
 
-SPARSE_SECONDS = 7_200.0
-"""Event time that ``--sparse`` spreads the readings over: 2.4 readings a window of a minute, with two million."""
+SPARSE_READINGS = 2.4
+"""Readings of a series in each minute of ``--sparse``: 0.4 aggregates to publish and store for each reading."""
 
 START_SECONDS = 60.0
+QUIET_SECONDS = 1.0
+"""When so long nothing more was published, all that is closed is: an idle partition closes its last windows later."""
+
 STALL_SECONDS = 60.0
 CEILING_SECONDS = 300.0
 
@@ -55,7 +58,7 @@ class Shape:
     def dataset(self) -> DatasetPlan:
         """The readings, ending now."""
         plan = DatasetPlan(self.readings, end_ms=time.time_ns() // 1_000_000, seed=self.seed, packed=self.packed)
-        return plan.spread_over(SPARSE_SECONDS) if self.sparse else plan
+        return plan.spread_over(self.readings / plan.series / SPARSE_READINGS * 60.0) if self.sparse else plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +211,13 @@ def _stop(child: Child) -> None:
 def _watch(
     workers: list[tuple[Child, Settings]], stream: str, backlog: _Backlog, report: Report
 ) -> tuple[float, float]:
-    """When the first block was taken in, and when ClickHouse had acknowledged the last row (``time.time()``).
+    """When the first block was taken in, and when the last row and window were stored (``time.time()``).
 
-    The first comes from the workers: a counter's own ``_created``. The second is seen from outside, within 50 ms.
+    The first comes from the workers: a counter's own ``_created``. The second is seen from outside, within 50 ms: every
+    reading is stored, and so is every 1-minute window that they closed.
     """
     stored, moved = 0.0, time.monotonic() + START_SECONDS
+    windows, ended_at = (-1.0, -1.0), 0.0
     while True:
         pages = [read_metrics(own.worker.web_host, own.worker.web_port) or {} for _, own in workers]
         now, refused, taken = (
@@ -220,8 +225,10 @@ def _watch(
             for name in ("weir_rows_stored_total", "weir_dead_letters_total", "weir_messages_total")
         )
         if now + refused >= backlog.rows:
-            begins = [page.get(("weir_messages_created", stream), math.inf) for page in pages]
-            return min(begins), time.time()
+            before, windows = windows, _windows(pages, stream)
+            ended_at = time.time() if windows != before else ended_at
+            if windows[0] == windows[1] and time.time() - ended_at > QUIET_SECONDS:
+                return min(page.get(("weir_messages_created", stream), math.inf) for page in pages), ended_at
         if now > stored:
             stored, moved = now, time.monotonic() + STALL_SECONDS
             report(f"{int(stored):,} of {backlog.rows:,} are stored")
@@ -230,6 +237,13 @@ def _watch(
             child, what = (ended[0], "ended") if ended else (workers[0][0], "stands still")
             raise StackError(f"The worker {what}; the last lines of {child.log}:\n{child.last_lines()}")
         time.sleep(0.05 if taken >= backlog.messages else 0.2)  # each look costs a worker 5 to 10 ms
+
+
+def _windows(pages: list[dict[tuple[str, str], float]], stream: str) -> tuple[float, float]:
+    """1-minute rows that are published, and those of them that are stored."""
+    names = ("weir_window_rows_published_total", stream), ("weir_rows_stored_total", "aggregates_1m")
+    published, stored = (sum(page.get(name, 0.0) for page in pages) for name in names)
+    return published, stored
 
 
 def _stored(settings: Settings) -> int:

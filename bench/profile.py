@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 
 from bench.backlog import fill
 from bench.dataset import Dataset
+from bench.fleet import register_fleet
 from bench.measured_worker import MeasuredWorker, measured_worker
 from bench.pipeline import Report, Shape
 from bench.sampler import Sampler, Stacks, ThreadTimes, thread_times
 from bench.stage_table import OTHER, STAGES, stage_of, stage_of_thread
 from bench.testbed import Testbed, fresh_namespace
-from connectors.postgres.devices import register
 from weir.errors import StackError
 
 START_SECONDS: Final = 60.0
@@ -99,7 +99,7 @@ def measure(testbed: Testbed, shape: Shape, report: Report, *, native: bool = Fa
     with fresh_namespace(testbed) as settings:
         plan = shape.dataset()
         dataset = Dataset(plan)
-        register(settings.postgres.dsn.get_secret_value(), "bench", "fleet", dataset.sensors())
+        register_fleet(settings, dataset.sensors())
         fill(dataset, settings, lambda count: report(f"producing {count:,} of {plan.readings:,}"))
         report("starting the worker")
         with measured_worker(testbed, settings) as worker:

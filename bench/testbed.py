@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -117,6 +118,22 @@ def running_testbed(data_dir: Path | None, port_base: int, console: Console) -> 
         with StartView(console) as view:
             cleaning.enter_context(Stack(plan, cache, view))
         yield Testbed(plan)
+
+
+@contextmanager
+def alone(testbed: Testbed) -> Iterator[None]:
+    """Let no second benchmark on this stack: the two would share ports, logs and the machine.
+
+    Raises :class:`~weir.errors.UsageError` when there is one.
+    """
+    with (testbed.plan.data_dir / "bench.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                "Another benchmark runs on that stack; wait for its end, or leave out --data-dir."
+            ) from None
+        yield
 
 
 @contextmanager

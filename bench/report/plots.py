@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -108,18 +109,21 @@ PLOTS: Final = (
 )
 
 
+def require_matplotlib() -> None:
+    """Raise :class:`~weir.errors.StackError` when the extra ``bench`` is not installed."""
+    if find_spec("matplotlib") is None:
+        raise StackError("Plots need matplotlib; install it with `pip install weir[bench]`.")
+
+
 def draw_all(results: Results, folder: Path) -> list[Path]:
     """Write the plots that the results suffice for; returns their files.
 
     Raises :class:`~weir.errors.StackError` when the extra ``bench`` is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise StackError(
-            "Plots need matplotlib; install it with `pip install weir[bench]`, or leave them out."
-        ) from None
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for plot in PLOTS:

@@ -30,11 +30,12 @@ class Spread(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The command as a person would repeat it, how long it took, and what it told."""
+    """The command as a person would repeat it, how long it took, and what it told; ``quick`` ones say nothing."""
 
     command: str
     seconds: float
     result: Result
+    quick: bool = False
 
     def spread(self, figure: str, *within: str) -> Spread | None:
         """Min, median and max of a figure of the result, or of an object ``within`` it; None where it has none."""
@@ -77,6 +78,11 @@ class Results:
     def get(self, name: str) -> Entry | None:
         """What ``name`` gave, if it was ever measured."""
         return self._entries.get(name)
+
+    @property
+    def measured(self) -> bool:
+        """Whether any entry is more than a try-out."""
+        return any(not entry.quick for entry in self._entries.values())
 
     def put(self, name: str, entry: Entry) -> None:
         """Take the place of what ``name`` gave before, and write the file: an interruption loses nothing."""

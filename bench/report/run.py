@@ -54,7 +54,7 @@ def run(measurement: Measurement, known: Collection[str], data_dir: Path, quick:
         result = json.loads(out)
     except ValueError:
         raise StackError(f"`{shlex.join(words)}` gave no JSON") from None
-    return Entry(shlex.join(words), round(time.monotonic() - begun, 1), result)
+    return Entry(shlex.join(words), round(time.monotonic() - begun, 1), result, quick)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

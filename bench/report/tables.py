@@ -80,6 +80,8 @@ LATENCY: Final = (
     Row("maximum_readings_per_second", "maximum, readings/s (0: not asked for)", "{:,.0f}"),
     Row("asked_readings_per_second", "load that was asked for, readings/s", "{:,.0f}"),
     Row("readings_per_second", "load that was acknowledged, readings/s", "{:,.0f}"),
+    Row("unseen", "probes that no query showed", "{:,.0f}"),
+    Row("refused", "requests that were not answered well", "{:,.0f}"),
     Row("worker_cores", "cores, worker", "{:.2f}"),
     Row("gateway_cores", "cores, gateway", "{:.2f}"),
     Row("clickhouse_cores", "cores, ClickHouse", "{:.2f}"),

@@ -36,7 +36,7 @@ WATERMARK: Final = Gauge(
 OPEN_POINTS: Final = Gauge("weir_open_window_points", "Points held in open windows.", ["stream", "partition"])
 LOOP_PAUSE: Final = Histogram(
     "weir_loop_pause_seconds",
-    "How much later than it might have the event loop comes to who needs it at any moment.",
+    "How late the event loop serves a task that becomes due at any moment.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1, 2.5, 5),
 )
 LOOP_PAUSE_LONGEST: Final = Gauge(

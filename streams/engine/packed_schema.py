@@ -69,8 +69,11 @@ def resolve_packed(writer: Mapping[str, Any], packed: PackedSchema) -> PackedRes
     Raises PoisonError ``incompatible_schema`` when a field has no way into its column, when the array holds anything
     but flat records, and when a field that the rows share is written behind it.
     """
-    names = [each.get("name") for each in writer["fields"]]
-    found = writer["fields"][names.index(packed.array)] if packed.array in names else {}
+    fields = writer.get("fields")
+    if not isinstance(fields, list) or not all(isinstance(each, Mapping) for each in fields):
+        raise _incompatible("it is no record with fields")
+    names = [each.get("name") for each in fields]
+    found = fields[names.index(packed.array)] if packed.array in names else {}
     node = found.get("type")
     if not isinstance(node, Mapping) or node.get("type") != "array" or not isinstance(node.get("items"), Mapping):
         raise _incompatible(f"its field {packed.array} is no array of records")

@@ -31,6 +31,10 @@ MOST_DOUBTFUL: Final = 1_000
 """Windows of a planned block that are read again after a crash, a query each; parity finds what is beyond."""
 
 
+LETTER_BYTES: Final = 500
+"""What a dead letter takes in memory, roughly: its sentence, and of a packed message its own bytes."""
+
+
 class Part(NamedTuple):
     """A part of the log: from offset ``begin`` up to, not including, ``end``; its last record came at ``append_ms``."""
 
@@ -63,14 +67,15 @@ class Pending:
 class _Piece:
     """One part of the log, waiting for a flush; ``watermark`` and ``refusals`` as they stood at its end."""
 
-    __slots__ = ("end", "fresh", "kept", "late", "refusals", "size", "watermark")
+    __slots__ = ("end", "fresh", "height", "kept", "late", "refusals", "size", "watermark")
 
     def __init__(
         self, end: int, fresh: Outcome, kept: Kept, late: pl.DataFrame | None, watermark: int, refusals: Refusals
     ) -> None:
         self.end, self.fresh, self.kept, self.late = end, fresh, kept, late
         self.watermark, self.refusals = watermark, refusals
-        self.size = int(fresh.rows.estimated_size())
+        self.height = len(fresh.rows) + len(fresh.dead_letters)
+        self.size = int(fresh.rows.estimated_size()) + LETTER_BYTES * len(fresh.dead_letters)
 
 
 class PartitionState:
@@ -117,8 +122,8 @@ class PartitionState:
 
     @property
     def pending_rows(self) -> int:
-        """What waits for a flush: the offsets, or their rows where messages have many."""
-        return max(self.pending_offsets, sum(len(piece.fresh.rows) for piece in self._pieces))
+        """What waits for a flush: the offsets, or their rows and dead letters where messages have many."""
+        return max(self.pending_offsets, sum(piece.height for piece in self._pieces))
 
     @property
     def pending_bytes(self) -> int:
@@ -155,9 +160,12 @@ class PartitionState:
     def _refused(self, fresh: Outcome, part: Part, limit: RefusalLimit) -> Refusals:
         if part.end <= self.stored or not (len(fresh.offsets) or fresh.dead_letters):
             return self._refusals
-        refused = np.array([letter.offset for letter in fresh.dead_letters], dtype=np.int64)
+        kept, refused = fresh.offsets, np.sort([letter.offset for letter in fresh.dead_letters]).astype(np.int64)
+        if fresh.dead_letters:  # the limit is for messages: one is refused when nothing of it is kept
+            kept = np.unique(kept)
+            refused = np.setdiff1d(refused, kept)
         keys = [letter.key for letter in fresh.dead_letters]
-        after, longest = self._refusals.after(part.append_ms, fresh.offsets, np.sort(refused), keys)
+        after, longest = self._refusals.after(part.append_ms, kept, refused, keys)
         after.check(limit, longest, str(self.lease))
         return after
 

@@ -179,7 +179,7 @@ def test_aggregation_alone_gives_the_right_windows_and_is_held_against_its_ceili
     assert 0 < figures["ratio"] < 1
     wrong = bench(testbed, "pipeline", "--only", "aggregate", "--workers", "2")
     assert wrong.code == 2
-    assert "leave out --sparse, --packed, --workers" in wrong.err
+    assert "leave out --sparse" in wrong.err
 
 
 def test_two_workers_share_a_backlog_and_store_every_reading_once(testbed: StackUnderTest) -> None:

@@ -33,15 +33,9 @@ def test_the_readings_are_where_the_plan_says() -> None:
     assert dataset.ts.max() <= NOW
 
 
-def test_memory_of_a_point_is_the_slope_over_the_sizes() -> None:
-    sizes = [size(4, points=100_000, peak_mb=110.0), size(8, points=300_000, peak_mb=130.0), size(12, points=200_000)]
-    assert Growth(sizes[:2], 0.0).bytes_an_open_point == pytest.approx(100.0)
-    assert Growth(sizes[:1], 0.0).bytes_an_open_point is None
-
-
 def test_targets_are_those_of_the_most_series_and_the_median_of_the_runs() -> None:
     runs = [
-        Growth([size(1_000), size(8, ratio=0.1, pause_ms=900.0), size(200_000, ratio=ratio, pause_ms=pause)], 0.0)
+        Growth([size(1_000), size(8, ratio=0.1, pause_ms=900.0), size(200_000, ratio=ratio, pause_ms=pause)], 0.0, 48.0)
         for ratio, pause in ((0.80, 400.0), (0.86, 200.0), (0.90, 100.0))
     ]
     throughput, pause = targets(runs)

@@ -90,7 +90,7 @@ def test_a_missed_target_tells_the_distance_and_a_met_one_whether_every_run_met_
     assert rows["`pipeline`", "readings/s, one worker, everything on"] == [
         "at least 280,000",
         "240,000 / 252,000 / 260,000",
-        "**missed by 10%**",
+        "**missed by 10.0%**",
     ]
     assert rows["`pipeline`", "CPU s/million of that worker"][1:] == [
         "2.80 / 2.90 / 3.10",
@@ -103,7 +103,7 @@ def test_a_missed_target_tells_the_distance_and_a_met_one_whether_every_run_met_
 
 def test_a_latency_that_is_too_long_is_a_miss() -> None:
     target = Target("p95, ms", "latency", "p95_ms", 1_000)
-    assert target.verdict(Entry("", 0.0, {"p95_ms": 1_500}).spread("p95_ms") or pytest.fail()) == "**missed by 50%**"
+    assert target.verdict(Entry("", 0.0, {"p95_ms": 1_500}).spread("p95_ms") or pytest.fail()) == "**missed by 50.0%**"
     assert target.verdict(Entry("", 0.0, {"p95_ms": 1_000}).spread("p95_ms") or pytest.fail()) == "met"
 
 

@@ -86,7 +86,7 @@ command.add_command(profile)
     help="Sensors to register, most of them silent. Default: 4,000.",
 )
 @click.option(
-    "--packed", type=click.IntRange(min=1), help="So many readings of a device in each message. Default: single ones."
+    "--packed", type=click.IntRange(1, 1000), help="So many readings of a device in each message. Default: single ones."
 )
 @click.option("--only", type=click.Choice(["aggregate"]), help="Only decoding and 1-minute windows; nothing is stored.")
 @bench_options()
@@ -124,9 +124,9 @@ def pipeline(
       130  interrupted
     """
     if only:
-        if sparse or packed or workers > 1:
+        if sparse or packed or registered or workers > 1:
             raise click.UsageError(
-                "--only aggregate is one worker on the dense shape: leave out --sparse, --packed, --workers."
+                "--only aggregate is one worker on the dense shape: leave out --sparse, --packed and the others."
             )
         aggregate(bench, readings)
         return

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,11 +14,12 @@ from rich.console import Console
 from bench.peers.environment import is_installed
 from bench.peers.measure import PEERS
 from bench.report.plan import MEASUREMENTS, MODULES, Measurement, Planned, plan, seconds
+from bench.report.plots import require_matplotlib
 from bench.report.results import Results
 from bench.report.run import run
 from bench.report.write import DOCS, FOLDER, PAGE, check, write
 from bench.testbed import running_testbed
-from weir.errors import StackError
+from weir.errors import StackError, UsageError
 from weir.settings import PORT_BASE
 
 QUICK_FOLDER = Path("build")
@@ -38,6 +40,9 @@ QUICK_FOLDER = Path("build")
     type=click.Path(path_type=Path, file_okay=False),
     help=f"Folder of {PAGE} and {FOLDER}/. Default: docs/ of this checkout.",
 )
+@click.option(
+    "--runs", type=click.IntRange(min=1), help="Instead of each benchmark's own number of them, mostly three."
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the stack. Default: a temporary one.")
 @click.option("--port-base", type=int, default=PORT_BASE + 200, show_default=True, help="First port of its block.")
 @click.pass_context
@@ -47,6 +52,7 @@ def everything(
     quick: bool,
     render_only: bool,
     into: Path | None,
+    runs: int | None,
     data_dir: Path | None,
     port_base: int,
 ) -> None:
@@ -76,13 +82,19 @@ def everything(
     if render_only:
         click.echo(f"{write(results, into)} is written.", err=True)
         return
+    if quick and results.measured:
+        raise UsageError(
+            f"{results.path} has measured results, and --quick only tries out; give --into another folder."
+        )
+    require_matplotlib()
     check(results, into)  # before an hour is spent
     known = _options(ctx)
     planned = plan(only, known, quick, [peer.title for peer in PEERS if not is_installed(peer.name, peer.lock)])
     _announce(planned, results, quick)
     console = Console(stderr=True, highlight=False)
     with _written_at_the_end(results, into), running_testbed(data_dir, port_base, console) as testbed:
-        failed = _run_each(planned.measurements, known, testbed.plan.data_dir, quick, results)
+        chosen = [each if runs is None else replace(each, runs=runs) for each in planned.measurements]
+        failed = _run_each(chosen, known, testbed.plan.data_dir, quick, results)
     for name, why in failed.items():
         click.echo(f"weir: {name} failed, and its last results stand: {why}", err=True)
     ctx.exit(1 if failed else 0)
@@ -106,7 +118,7 @@ def _announce(planned: Planned, results: Results, quick: bool) -> None:
 
 
 def _run_each(
-    measurements: tuple[Measurement, ...],
+    measurements: Sequence[Measurement],
     known: Mapping[str, set[str]],
     data_dir: Path,
     quick: bool,

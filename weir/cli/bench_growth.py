@@ -133,14 +133,13 @@ def targets(measured: list[Growth]) -> list[Target]:
 
 
 def _of_all(run: Growth) -> dict[str, float]:
-    told = {
+    return {
         "throughput_ratio": run.throughput_ratio,
         "loop_pause_p99_ms": run.loop_pause_p99_ms,
         "idle_cpu_seconds_an_hour": run.idle_cpu_seconds_an_hour,
         "others_cpu_share": max(size.others_cpu_share for size in run.sizes),
+        "bytes_an_open_point": run.bytes_an_open_point,
     }
-    slope = run.bytes_an_open_point
-    return told if slope is None else told | {"bytes_an_open_point": slope}
 
 
 def _of_size(size: GrowthSize) -> dict[str, float]:
@@ -155,10 +154,8 @@ def _print(measured: list[Growth], sizes: list[list[GrowthSize]]) -> None:
         table.add_row(*(form.format(median(getattr(run, field) for run in size)) for field, _, form in COLUMNS))
     console = Console(highlight=False)
     console.print(table)
-    slopes = [run.bytes_an_open_point for run in measured]
-    known = [slope for slope in slopes if slope is not None]
-    if known:
-        console.print(f"Memory grows by {median(known):,.0f} bytes with each point of an open window.")
+    a_point = median(run.bytes_an_open_point for run in measured)
+    console.print(f"A point of an open window takes {a_point:,.0f} bytes.")
     idle = median(run.idle_cpu_seconds_an_hour for run in measured)
     console.print(f"A worker with nothing to read uses {idle:,.0f} CPU seconds an hour.")
     for target in targets(measured):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from bench.testbed import Testbed, running_testbed
+from bench.testbed import Testbed, alone, running_testbed
 from weir.cli.step_view import StepView
 from weir.settings import PORT_BASE
 
@@ -34,7 +34,11 @@ class Bench:
     def testbed(self) -> Iterator[tuple[Testbed, StepView]]:
         """The stack to measure on, and what says on stderr what is going on."""
         console = Console(stderr=True, highlight=False)
-        with running_testbed(self.data_dir, self.port_base, console) as testbed, StepView(console) as view:
+        with (
+            running_testbed(self.data_dir, self.port_base, console) as testbed,
+            alone(testbed),
+            StepView(console) as view,
+        ):
             yield testbed, view
 
     def repeat(self, measure: Callable[[Testbed, StepView], Measured]) -> list[Measured]:
