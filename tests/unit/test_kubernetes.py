@@ -224,3 +224,20 @@ def test_the_tables_are_made_for_the_cluster_that_everybody_writes_to() -> None:
     assert settings("migrate").clickhouse == settings("worker").clickhouse == settings("gateway").clickhouse
     made = sharded(tables(settings("migrate")), settings("migrate"))
     assert any(f"% {CONFIG['WEIR_KAFKA__PARTITIONS']})" in table.engine for table in made)
+
+
+def test_the_prober_has_settings_that_exist_and_its_key_from_the_secret() -> None:
+    (deployment,) = yaml.safe_load_all((FOLDER / "probe" / "probe.yaml").read_text(encoding="utf-8"))
+    assert deployment["spec"]["replicas"] == 1, "two would tell the same twice"
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"][0] in COMMANDS
+    variables = {each["name"]: each for each in container["env"]}
+    assert set(variables) - {"WEIR_PROBE__KEY"} <= set(environment_of(settings_from({}))) | {"WEIR_PROBE__GATEWAY_URL"}
+    assert variables["WEIR_PROBE__KEY"]["valueFrom"]["secretKeyRef"] == {"name": "weir-secrets", "key": "probe"}
+    assert "`probe`" in SCALE, "docs/scale.md does not name this key"
+    (gateway,) = NAMED["Service", "weir-gateway"]["spec"]["ports"]
+    assert variables["WEIR_PROBE__GATEWAY_URL"]["value"] == f"http://weir-gateway:{gateway['port']}"
+    (port,) = container["ports"]
+    assert (
+        variables["WEIR_PROBE__PORT"]["value"] == str(port["containerPort"]) == str(PORT_BASE + PORT_OFFSETS["probe"])
+    )
