@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -304,12 +305,15 @@ class PartitionState:
     def closing(self, pending: Pending, most_points: int) -> tuple[Pending, int]:
         """The same with fewer windows closed if those hold more than ``most_points``; and how many points they hold.
 
-        The others may close with any later flush: they get no more points. Only what is corrected closes first, or a
-        correction of the same revision would be replaced by what it corrected.
+        The others may close with any later flush: they get no more points. Only what is corrected closes first, with
+        what is older, or a correction of the same revision would be replaced by what it corrected.
         """
-        if self.windows is None or pending.late:
+        if self.windows is None:
             return pending, 0
         watermark, points = self.windows.closable(pending.watermark, most_points)
+        corrected = [late["start"].to_numpy().max() + self.windows.size_ms for late in pending.late]
+        if corrected and max(corrected) > watermark:
+            watermark, points = self.windows.closable(min(int(max(corrected)), pending.watermark), sys.maxsize)
         return dataclasses.replace(pending, watermark=watermark), points
 
     def close(self, watermark: int) -> list[ClosedWindow]:
