@@ -275,7 +275,8 @@ class Stage:
                 continue
             self._came.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._came.wait(), self._schedule.wait_seconds)
+                async with asyncio.timeout(self._schedule.wait_seconds):  # wait_for may swallow that stop() cancels this
+                    await self._came.wait()
 
     async def _idle(self) -> None:
         """Wait until no flush runs; raise what the last one failed with.
