@@ -225,9 +225,9 @@ def _watch(
             for name in ("weir_rows_stored_total", "weir_dead_letters_total", "weir_messages_total")
         )
         if now + refused >= backlog.rows:
-            before, windows = windows, _windows(pages, stream)
+            before, windows = windows, _windows(pages, workers[0][1])
             ended_at = time.time() if windows != before else ended_at
-            if windows[0] == windows[1] and time.time() - ended_at > QUIET_SECONDS:
+            if windows[1] >= windows[0] and time.time() - ended_at > QUIET_SECONDS:
                 return min(page.get(("weir_messages_created", stream), math.inf) for page in pages), ended_at
         if now > stored:
             stored, moved = now, time.monotonic() + STALL_SECONDS
@@ -239,9 +239,10 @@ def _watch(
         time.sleep(0.05 if taken >= backlog.messages else 0.2)  # each look costs a worker 5 to 10 ms
 
 
-def _windows(pages: list[dict[tuple[str, str], float]], stream: str) -> tuple[float, float]:
-    """1-minute rows that are published, and those of them that are stored."""
-    names = ("weir_window_rows_published_total", stream), ("weir_rows_stored_total", "aggregates_1m")
+def _windows(pages: list[dict[tuple[str, str], float]], settings: Settings) -> tuple[float, float]:
+    """1-minute rows that are published, and those of them, or of their corrections, that are stored."""
+    groups = settings.groups
+    names = ("weir_window_rows_published_total", groups.readings), ("weir_rows_stored_total", groups.aggregates_1m)
     published, stored = (sum(page.get(name, 0.0) for page in pages) for name in names)
     return published, stored
 
