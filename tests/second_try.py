@@ -1,6 +1,6 @@
 """A test on real servers that fails is run once more, in a world of its own, and the end of the run tells of it.
 
-Such a test depends on the time that four servers, a worker and the test itself get of the machine. Unit, property and
+Such a test depends on the time that servers, workers and the test itself get of the machine. Unit, property and
 contract tests do not, and fail at once. What passes only at the second try is never silent: it may be a fault.
 """
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         real = any(item.path.is_relative_to(folder) for folder in ON_REAL_SERVERS)
-        if real and "stack" in getattr(item, "fixturenames", ()):
+        if real:
             item.add_marker(pytest.mark.flaky(reruns=1, rerun_except=[HUNG]))
 
 
