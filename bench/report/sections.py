@@ -83,7 +83,7 @@ def _machine(result: dict[str, Any]) -> str:
     machine = result.get("machine")
     if not machine:
         return "an unknown machine"
-    software = ", ".join(f"{name} {number}" for name, number in result.get("versions", {}).items())
+    software = ", ".join(f"{name} {number}" for name, number in sorted(result.get("versions", {}).items()))
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']:.0f} GB, {machine['kernel']}, "
         f"Python {machine['python']}, {software}"
