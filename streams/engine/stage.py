@@ -275,7 +275,9 @@ class Stage:
                 continue
             self._came.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._schedule.wait_seconds):  # wait_for may swallow that stop() cancels this
+                async with asyncio.timeout(
+                    self._schedule.wait_seconds
+                ):  # wait_for may swallow that stop() cancels this
                     await self._came.wait()
 
     async def _idle(self) -> None:
