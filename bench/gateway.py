@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-import httpx
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
+from bench.answering import await_ok
 from bench.gateway_requests import MARK, Format, Posts, fleet
 from bench.harness import CpuMeter
 from bench.http_load import Load, Outcome
@@ -46,7 +46,6 @@ BATCH_CONNECTIONS: Final = 16
 PLENTY: Final = 1e9
 """A limit that is looked at and never reached."""
 
-START_SECONDS: Final = 60.0
 CONSTANT: Final = b"POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 2\r\n\r\n{}"
 
 Report = Callable[[str], None]
@@ -203,18 +202,7 @@ class _Bench:
 
     def _await(self, child: Child, path: str) -> None:
         gateway = self._settings.gateway
-        url = f"http://{gateway.host}:{gateway.port}{path}"
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if child.exit_code() is not None:
-                break
-            try:
-                if httpx.get(url, timeout=5.0, trust_env=False).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise StackError(f"{child.name} does not answer at {url}; see {child.log}.")
+        await_ok(child, f"http://{gateway.host}:{gateway.port}{path}")
 
 
 def _run(load: Load) -> Outcome:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
-import httpx
 import polars as pl
 from pydantic import SecretStr
 
+from bench.answering import await_ok
 from bench.fleet import register_fleet
 from bench.testbed import Testbed
 from connectors.entities.actor import SYSTEM
@@ -68,24 +68,11 @@ def running_gateway(testbed: Testbed, settings: Settings) -> Iterator[Child]:
     """A gateway that takes records; it ends with the block. Raises :class:`~weir.errors.StackError`."""
     child = testbed.spawn("bench-gateway", settings, "weir", "gateway")
     try:
-        _await_ready(child, settings)
+        await_ok(child, f"http://{settings.gateway.host}:{settings.gateway.port}/ready")
         yield child
     finally:
         child.request_stop()
         child.wait_stopped()
-
-
-def _await_ready(child: Child, settings: Settings) -> None:
-    url = f"http://{settings.gateway.host}:{settings.gateway.port}/ready"
-    deadline = time.monotonic() + START_SECONDS
-    while child.exit_code() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(url, timeout=5.0, trust_env=False).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise StackError(f"The gateway does not answer at {url}; the last lines of its log:\n{child.last_lines()}")
 
 
 def await_first_probe(settings: Settings) -> None:
