@@ -58,13 +58,14 @@ class Minutes:
         windows, watermark = self._open.setdefault(partition, (TumblingWindows(WINDOW_MS), Watermark(GRACE_MS)))
         ts = frame["ts"].to_numpy()
         starts = window_starts(ts, WINDOW_MS)
-        watermark.observe(ts, block.append_ts, starts + WINDOW_MS)
+        watermark.observe(ts, block.append_ts, starts + WINDOW_MS, block.offsets)
         points = pl.DataFrame(
             [
                 pl.Series("series", self._series.encode(frame)),
                 frame["ts"],
                 frame["value"].fill_null(float("nan")),
                 pl.Series("append_ts", block.append_ts),
+                pl.Series("offset", block.offsets),
             ]
         )
         windows.add(points, starts, block.offsets)

@@ -28,7 +28,7 @@ SELECT toString(r.org_id) AS org_id, toString(r.project_id) AS project_id, r.dev
        toString(r.device_type) AS device_type, toString(r.sensor) AS sensor, toString(r.metric) AS metric,
        toString(r.unit) AS unit, toString(r.fw_ver) AS fw_ver, toString(r.source) AS source,
        toUnixTimestamp64Milli(r.ts) AS ts, if(r.is_number, r.value, nan) AS value,
-       toUnixTimestamp64Milli(r.append_ts) AS append_ts
+       toUnixTimestamp64Milli(r.append_ts) AS append_ts, toInt64(r.offset) AS offset
 FROM raw_readings AS r
 WHERE r.partition = {partition:UInt16}
     AND r.ts >= fromUnixTimestamp64Milli({begin:Int64}) AND r.ts < fromUnixTimestamp64Milli({end:Int64})
@@ -77,8 +77,8 @@ class StoredWindows:
     def readings_of_partition(self, partition: int, begin: int, end: int) -> pl.DataFrame:
         """Return the readings of one partition from ``begin`` up to, not including, ``end`` (event time, ms).
 
-        Columns are the dimensions, ts, value (NaN for texts) and append_ts, in order of offset. Reads the whole day's
-        times, so it is for the few windows that were open in a crash.
+        Columns are the dimensions, ts, value (NaN for texts), append_ts and offset, in order of offset. Reads the whole
+        day's times, so it is for the few windows that were open in a crash.
         """
         parameters = {"partition": partition, "begin": begin, "end": end}
         with translating(self._settings):

@@ -191,7 +191,7 @@ class PartitionState:
         ts = points.frame["ts"].to_numpy()
         starts = window_starts(ts, windows.size_ms)
         self._planned_anew.add(fresh, starts[starts + windows.size_ms > self.published])
-        late = self.watermark.observe(ts, points.append_ts, starts + windows.size_ms)
+        late = self.watermark.observe(ts, points.append_ts, starts + windows.size_ms, points.offsets)
         if not late.any():
             windows.add(points.frame, starts, points.offsets)
             return None
@@ -207,7 +207,7 @@ class PartitionState:
             return
         ts = points.frame["ts"].to_numpy()
         starts = window_starts(ts, windows.size_ms)
-        self.watermark.observe(ts, points.append_ts, starts + windows.size_ms)
+        self.watermark.observe(ts, points.append_ts, starts + windows.size_ms, points.offsets)
         needed = starts + windows.size_ms > self.published
         self._judged_anew.add(stored, starts[needed])
         kept = points.keep(needed)
@@ -306,7 +306,7 @@ class PartitionState:
         """The same with fewer windows closed if those hold more than ``most_points``; and how many points they hold.
 
         The others may close with any later flush: they get no more points. Only what is corrected closes first, with
-        what is older, or a correction of the same revision would be replaced by what it corrected.
+        what is older: the next rollup goes by the newest window that it was given, and takes older ones for late.
         """
         if self.windows is None:
             return pending, 0

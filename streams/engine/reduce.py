@@ -13,8 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 REVISION_SHIFT: Final = 22
-"""A revision is the largest broker append time (ms) times 2**22, plus the count: it fits an int64 until 2039."""
-_COUNT_MASK: Final = (1 << REVISION_SHIFT) - 1
+"""A revision is the broker append time (ms) of a reading times 2**22, plus its offset: it fits an int64 until 2039."""
 
 REDUCED: Final = pl.Schema(
     {
@@ -42,10 +41,19 @@ Ints = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.intp]
 
 
-def revision(append_ts: Ints, count: Ints) -> Ints:
-    """Grow with the data in a window: by the latest append time (ms), then by the count; the same on every replay."""
-    result: Ints = (append_ts << REVISION_SHIFT) | np.minimum(count, _COUNT_MASK)
+def revision(append_ts: Ints, offset: Ints) -> Ints:
+    """Number readings by their place in the log: append times (ms) of a partition never fall, and offsets rise.
+
+    A window's revision is that of its newest reading. So it is the same on every replay, and whatever changes a window
+    that was published gives it a higher one, also within one millisecond.
+    """
+    result: Ints = (append_ts << REVISION_SHIFT) + offset
     return result
+
+
+def revisions_of(points: pl.DataFrame) -> Ints:
+    """The revision of each point, from its columns ``append_ts`` and ``offset``."""
+    return revision(_ints(points, "append_ts"), _ints(points, "offset"))
 
 
 class Reduction(NamedTuple):
@@ -58,17 +66,17 @@ class Reduction(NamedTuple):
 def reduce_points(points: pl.DataFrame) -> Reduction:
     """Reduce points of one window.
 
-    Columns in: ``series`` int, ``ts`` int64 ms, ``value`` float64, ``append_ts`` int64 ms, in order of arrival. Of
-    several points with the same series and ts the last arrival holds; if its value is NaN, it is no number (a text that
-    was measured) and counts nothing. Gives one row a series that has numbers, with ``row`` (position of the series'
-    latest point in the input) and the measures; stddev is of the population.
+    Columns in: ``series`` int, ``ts`` int64 ms, ``value`` float64, ``append_ts`` int64 ms, ``offset`` int64, in order
+    of arrival. Of several points with the same series and ts the last arrival holds; if its value is NaN, it is no
+    number (a text that was measured) and counts nothing. Gives one row a series that has numbers, with ``row``
+    (position of the series' latest point in the input) and the measures; stddev is of the population.
     """
     series, ts, value = _ints(points, "series"), _ints(points, "ts"), _floats(points, "value")
     order = _by_identity(series, ts)
     latest = _latest(series[order], ts[order])
     conflicts = _conflicts(order, latest, value)
     order = order if latest.all() else order[latest]
-    held_series, held_append = series[order], _ints(points, "append_ts")[order]
+    held_series, held_revision = series[order], revisions_of(points)[order]
     number = ~np.isnan(value[order])
     if not number.any():
         return Reduction(pl.DataFrame(schema=REDUCED), conflicts)
@@ -80,7 +88,6 @@ def reduce_points(points: pl.DataFrame) -> Reduction:
     mean = total / count
     squares = np.add.reduceat(np.square(value - np.repeat(mean, count)), starts)
     ends = starts + count - 1
-    append = _latest_append(held_series, held_append, series[starts])
     rows = pl.DataFrame(
         {
             "row": order[ends],
@@ -94,7 +101,7 @@ def reduce_points(points: pl.DataFrame) -> Reduction:
             "last": value[ends],
             "last_ts": ts[ends],
             "stddev": np.sqrt(squares / count),
-            "revision": revision(append, count),
+            "revision": _newest(held_series, held_revision, series[starts]),
         }
     )
     return Reduction(rows, conflicts)
@@ -110,7 +117,7 @@ def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
     series, ts = _ints(rows, "series"), _ints(rows, "ts")
     order = np.lexsort((_ints(rows, "revision"), ts, series))
     order = order[_latest(series[order], ts[order])]
-    held_series, held_append = series[order], _ints(rows, "revision")[order] >> REVISION_SHIFT
+    held_series, held_revision = series[order], _ints(rows, "revision")[order]
     order = order[_ints(rows, "count")[order] > 0]
     if not len(order):
         return pl.DataFrame(schema=REDUCED)
@@ -124,7 +131,6 @@ def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
     mean = total / count
     shift = part_sum / part_count - np.repeat(mean, size)
     squares = np.add.reduceat(part_count * (np.square(_floats(rows_sorted, "stddev")) + np.square(shift)), starts)
-    append = _latest_append(held_series, held_append, series[starts])
     return pl.DataFrame(
         {
             "row": order[ends],
@@ -138,23 +144,22 @@ def merge_aggregates(rows: pl.DataFrame) -> pl.DataFrame:
             "last": _floats(rows_sorted, "last")[ends],
             "last_ts": _ints(rows_sorted, "last_ts")[ends],
             "stddev": np.sqrt(squares / count),
-            "revision": revision(append, count),
+            "revision": _newest(held_series, held_revision, series[starts]),
         }
     )
 
 
-def empty_windows(series: Ints, last_ts: Ints, append_ts: Ints, reduced: pl.DataFrame) -> pl.DataFrame:
+def empty_windows(series: Ints, last_ts: Ints, revisions: Ints, reduced: pl.DataFrame) -> pl.DataFrame:
     """Rows of count 0 for series that have points and no number, so that what was published of them is taken back.
 
     The arguments are columns of points that are all of one window; ``reduced`` is what has numbers. Output as in
     :data:`REDUCED`.
     """
-    points = pl.DataFrame({"series": series, "last_ts": last_ts, "append_ts": append_ts}).with_row_index("row")
+    points = pl.DataFrame({"series": series, "last_ts": last_ts, "revision": revisions}).with_row_index("row")
     empty = points.join(reduced.select("series"), on="series", how="anti").group_by("series", maintain_order=True)
-    last = empty.agg(pl.col("row", "last_ts").sort_by("last_ts").last(), pl.col("append_ts").max())
+    last = empty.agg(pl.col("row", "last_ts").sort_by("last_ts").last(), pl.col("revision").max())
     zero = {name: pl.lit(0) for name in REDUCED if name not in ("row", "series", "last_ts", "revision")}
-    number = pl.Series(revision(_ints(last, "append_ts"), np.zeros(len(last), dtype=np.int64)))
-    return last.with_columns(revision=number, **zero).select(REDUCED.names()).cast(REDUCED)
+    return last.with_columns(**zero).select(REDUCED.names()).cast(REDUCED)
 
 
 def _by_identity(series: Ints, ts: Ints) -> Positions:
@@ -181,10 +186,10 @@ def _conflicts(order: Positions, latest: npt.NDArray[np.bool_], value: Floats) -
     return conflicts
 
 
-def _latest_append(held_series: Ints, held_append: Ints, of: Ints) -> Ints:
-    """Largest append time of each series ``of``: a text that took a number's place is newer data, too."""
+def _newest(held_series: Ints, held_revision: Ints, of: Ints) -> Ints:
+    """Largest revision of each series ``of``: a text that took a number's place is newer data, too."""
     starts = _group_starts(held_series)
-    result: Ints = np.maximum.reduceat(held_append, starts)[np.isin(held_series[starts], of)]
+    result: Ints = np.maximum.reduceat(held_revision, starts)[np.isin(held_series[starts], of)]
     return result
 
 

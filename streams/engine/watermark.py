@@ -27,10 +27,13 @@ class Watermark:
         self._max_append = NO_WATERMARK
         self.value = start
 
-    def observe(self, event_ts: Int64s, append_ts: Int64s, window_end: Int64s) -> npt.NDArray[np.bool_]:
+    def observe(
+        self, event_ts: Int64s, append_ts: Int64s, window_end: Int64s, offsets: Int64s
+    ) -> npt.NDArray[np.bool_]:
         """Take in rows in offset order and say which are late: their window was closed when they came.
 
-        The verdict on a row depends on the rows before it only, never on how the rows were cut into blocks.
+        The verdict on a row depends on the messages before its own only, never on how the rows were cut into blocks:
+        rows of one message, which have the same offset, came together.
         """
         if not len(event_ts):
             return np.zeros(0, dtype=np.bool_)
@@ -43,7 +46,7 @@ class Watermark:
         if int(window_end.min()) > after:  # the common case: nothing closed before the last of these rows
             late = np.zeros(len(event_ts), dtype=np.bool_)
         else:
-            late = window_end <= self._before_each(event_ts, append_ts)
+            late = window_end <= self._before_each(event_ts, append_ts)[np.searchsorted(offsets, offsets)]
         self._max_event, self._max_append, self.value = max_event, max_append, after
         return late
 

@@ -60,6 +60,7 @@ def points_of(frame: pl.DataFrame, codes: Codes, offsets: Int64s, append_ts: Int
             frame["ts"],
             frame["value"].fill_null(float("nan")),
             pl.Series("append_ts", append_ts),
+            pl.Series("offset", offsets),
             _text(frame["fw_ver"]),
             _text(frame["source"]),
         ]

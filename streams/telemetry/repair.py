@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from connectors.kafka.client import kafka_client_config
@@ -21,7 +20,7 @@ from sinks.clickhouse.stored_windows import StoredWindows
 from streams.engine.encoder import Encoder
 from streams.engine.key_index import KeyIndex
 from streams.engine.producer import AcknowledgedProducer, producer_config
-from streams.engine.reduce import REDUCED, REVISION_SHIFT, revision
+from streams.engine.reduce import REDUCED, REVISION_SHIFT
 from streams.telemetry.registered import Registered
 from streams.telemetry.rollup import IDENTITY, Announcement, HourRollup, MinuteRollup
 from streams.telemetry.series import ActiveSeries
@@ -36,6 +35,9 @@ NO_CONFLICTS_SINCE: Final = 2**62
 
 ANY_PARTITION: Final = 0
 """Where a correction goes when no reading of its device is stored: no other window of the device can be there."""
+
+A_MILLISECOND: Final = 1 << REVISION_SHIFT
+"""By how much a revision grows with its append time."""
 
 _SERIES: Final = ["device_id", "sensor"]
 
@@ -110,7 +112,6 @@ class Repair:
 
 def taken_back(part: Slice, phantom: pl.DataFrame) -> pl.DataFrame:
     """Return Aggregate rows of count 0 that outbid the stored rows of ``phantom``."""
-    after = revision((phantom["revision"].to_numpy() >> REVISION_SHIFT) + 1, np.zeros(len(phantom), dtype=np.int64))
     nothing = {name: pl.lit(0, dtype=REDUCED[name]) for name in ("count", "sum", "min", "max", "avg", "first", "last")}
     return phantom.select(
         pl.lit(part.org).alias("org_id") if name == "org_id" else pl.col(name) for name in IDENTITY
@@ -120,21 +121,20 @@ def taken_back(part: Slice, phantom: pl.DataFrame) -> pl.DataFrame:
         **nothing,
         last_ts=phantom["got_last_ts"],
         stddev=pl.lit(0.0),
-        revision=pl.Series(after, dtype=pl.Int64),
+        revision=phantom["revision"] + A_MILLISECOND,
     )
 
 
 def outbidding(rows: pl.DataFrame, wrong: pl.DataFrame) -> pl.DataFrame:
     """Return Aggregate ``rows`` with revisions above those of the stored rows that they correct.
 
-    The next millisecond's, not the next number: the hour's revision is made of its minutes' milliseconds.
+    The next millisecond's, not the next number: that may be the next reading's.
     """
     if rows.is_empty():
         return rows
     stored = wrong.select(*_SERIES, pl.col("start").alias("window_start"), pl.col("revision").alias("stored"))
     found = rows.join(stored, on=[*_SERIES, "window_start"], how="inner", maintain_order="left")
-    before = found["stored"].to_numpy()
-    after = pl.Series(revision((before >> REVISION_SHIFT) + 1, found["count"].to_numpy().astype(np.int64)))
+    after = pl.col("stored") + A_MILLISECOND
     higher = pl.when(pl.col("revision") > pl.col("stored")).then(pl.col("revision")).otherwise(after)
     return found.with_columns(revision=higher).drop("stored")
 

@@ -17,12 +17,12 @@ from streams.engine.encoder import Encoder
 from streams.engine.key_index import KeyIndex
 from streams.engine.producer import Record
 from streams.engine.reduce import (
-    REVISION_SHIFT,
     Ints,
     Reduction,
     empty_windows,
     merge_aggregates,
     reduce_points,
+    revisions_of,
 )
 from streams.engine.stage import Closing
 from streams.telemetry.series import ActiveSeries
@@ -114,7 +114,7 @@ class _Rollup(ABC):
     def _reduce_stored(self, points: pl.DataFrame, number: pl.Series) -> Reduction:
         """Reduce points by the numbers beside them; a number whose points are all texts gets a row of count 0."""
         reduced, conflicts = self._reduce(points.with_columns(series=number))
-        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._append_ts(points), reduced)
+        empty = empty_windows(number.to_numpy(), points["ts"].to_numpy(), self._revisions(points), reduced)
         return Reduction(pl.concat([reduced, empty]), conflicts)
 
     def _rows(self, reduced: pl.DataFrame, codes: Ints, starts: Ints, points: pl.DataFrame) -> pl.DataFrame:
@@ -143,8 +143,8 @@ class _Rollup(ABC):
         """One row a series, as in :mod:`streams.engine.reduce`."""
 
     @abstractmethod
-    def _append_ts(self, points: pl.DataFrame) -> Ints:
-        """Broker append time (ms) of each point."""
+    def _revisions(self, points: pl.DataFrame) -> Ints:
+        """Revision of each point."""
 
     def _conflicts(self, replaced: pl.DataFrame) -> pl.DataFrame:
         """``usage`` rows of points (with series and append_ts) that replaced another value."""
@@ -156,7 +156,7 @@ class _Rollup(ABC):
 
 
 class MinuteRollup(_Rollup):
-    """Readings to 1-minute aggregates. Points have series, ts, value, append_ts, fw_ver, source."""
+    """Readings to 1-minute aggregates. Points have series, ts, value, append_ts, offset, fw_ver, source."""
 
     size_ms = MINUTE_MS
 
@@ -186,8 +186,8 @@ class MinuteRollup(_Rollup):
     def _reduce(self, points: pl.DataFrame) -> Reduction:
         return reduce_points(points)
 
-    def _append_ts(self, points: pl.DataFrame) -> Ints:
-        return points["append_ts"].to_numpy()
+    def _revisions(self, points: pl.DataFrame) -> Ints:
+        return revisions_of(points)
 
     def _conflicts(self, replaced: pl.DataFrame) -> pl.DataFrame:
         if not len(replaced):
@@ -222,8 +222,8 @@ class HourRollup(_Rollup):
     def _reduce(self, points: pl.DataFrame) -> Reduction:
         return Reduction(merge_aggregates(points), np.empty(0, dtype=np.intp))
 
-    def _append_ts(self, points: pl.DataFrame) -> Ints:
-        return points["revision"].to_numpy() >> REVISION_SHIFT
+    def _revisions(self, points: pl.DataFrame) -> Ints:
+        return points["revision"].to_numpy()
 
     def _identity(self, codes: Ints, last: pl.DataFrame) -> pl.DataFrame:
         return last

@@ -191,7 +191,7 @@ def block_of(part: pl.DataFrame, lease: Lease, series: ActiveSeries) -> tuple[Bl
     first, end = int(offsets[0]), int(offsets[-1]) + 1
     messages = [FakeMessage(int(append[-1]))]
     block = Block(lease, part, offsets, append, offsets, messages, [], first, end, 0)  # type: ignore[arg-type]
-    points = part.drop("offset").with_columns(pl.Series("series", series.encode(names_of(part["series"]))))
+    points = part.with_columns(pl.Series("series", series.encode(names_of(part["series"]))))
     return block, Outcome(part, offsets, Points(points, offsets, append), [])
 
 

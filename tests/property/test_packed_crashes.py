@@ -82,13 +82,13 @@ class PackedProducer(FakeProducer):
 
 def make_world(rng: random.Random, messages: int) -> PackedWorld:
     """Messages of none to twelve readings; identities come again in others and in the same one."""
-    rows, clock = [], 0
+    rows, clock, at_once = [], 0, rng.choice([1, 5, 50])
     for offset in range(messages):
         for place in range(rng.choice([0, 1, 1, 2, 5, 12])):
             clock += 400
             ts = BASE + clock - (rng.choice([0, 0, 0, 1_000, 4_000, 30_000, 200_000]) if offset else 0)
-            value = float(rng.randrange(100))
-            rows.append((offset, place, rng.randrange(3), ts // 1000 * 1000, value, BASE + 3_600_000 + offset))
+            value, append_ts = float(rng.randrange(100)), BASE + 3_600_000 + offset // at_once
+            rows.append((offset, place, rng.randrange(3), ts // 1000 * 1000, value, append_ts))
     return PackedWorld(pl.DataFrame(rows, schema=SCHEMA, orient="row"), messages=messages)
 
 
@@ -109,7 +109,7 @@ def block_of(world: PackedWorld, begin: int, end: int, lease: Lease) -> tuple[Bl
         for at, place in refused.select("offset", "place").iter_rows()
     ]
     doubtful = Doubtful(refused["offset"].to_numpy(), refused["ts"].to_numpy())
-    points = Points(kept.drop("offset", "place"), offsets, append)
+    points = Points(kept.drop("place"), offsets, append)
     places = stored["place"].to_numpy()
     return block, Outcome(stored, stored["offset"].to_numpy(), points, letters, doubtful, places=places)
 

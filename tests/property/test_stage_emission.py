@@ -118,7 +118,7 @@ def test_windows_beyond_what_a_flush_publishes_close_with_the_next_ones_by_thems
 def test_a_correction_in_the_same_millisecond_is_not_replaced_by_the_window_that_it_corrects(
     sparing: list[int],
 ) -> None:
-    """Both have the same count and the same append time, so the same revision: what comes later holds."""
+    """Both have the same count and the same append time, and were once published under the same revision."""
     world = World(log_of([0, 1, 2, 3, 0]))
     accepted(world, until=3)
     assert world.published[0, BASE][2] == 4.0, "the resend of the first minute has value 4"

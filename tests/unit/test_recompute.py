@@ -54,7 +54,7 @@ def test_a_window_has_the_measures_of_its_points_in_order_of_time() -> None:
         last=4.0,
         last_ts=61_000,
         stddev=0.0,
-        revision=(APPEND + 5) * 4_194_304 + 3,
+        revision=(APPEND + 5) * 4_194_304 + 5,
     )
 
 

@@ -6,10 +6,11 @@ from streams.engine.watermark import Watermark
 MINUTE = 60_000
 
 
-def observe(watermark: Watermark, event: list[int], append: list[int]) -> list[bool]:
+def observe(watermark: Watermark, event: list[int], append: list[int], offsets: list[int] | None = None) -> list[bool]:
     ts = np.array(event, dtype=np.int64)
     ends = ts - ts % MINUTE + MINUTE
-    return [bool(late) for late in watermark.observe(ts, np.array(append, dtype=np.int64), ends)]
+    places = np.arange(len(ts)) if offsets is None else np.array(offsets)
+    return [bool(late) for late in watermark.observe(ts, np.array(append, dtype=np.int64), ends, places)]
 
 
 def test_watermark_trails_the_largest_event_time_by_the_lateness() -> None:
@@ -29,6 +30,12 @@ def test_row_is_late_when_its_window_was_closed_by_the_rows_before_it() -> None:
     watermark = Watermark(5_000)
     # 65,000 moves the watermark to 60,000 and closes the first minute; the same row before it was not late
     assert observe(watermark, [59_000, 65_000, 59_500], [99_000] * 3) == [False, False, True]
+
+
+def test_rows_of_one_message_do_not_make_each_other_late() -> None:
+    watermark = Watermark(5_000)
+    event = [59_000, 65_000, 59_500, 59_600, 130_000, 59_700]
+    assert observe(watermark, event, [200_000] * 6, [7, 8, 8, 9, 9, 9]) == [False, False, False, True, False, True]
 
 
 def test_verdict_does_not_depend_on_the_cut_into_blocks() -> None:

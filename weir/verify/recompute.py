@@ -124,13 +124,9 @@ def _window(points: list[Acknowledged]) -> Window:
     mean = total / count
     spread = math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / count)
     last_ts, last = in_time[-1]
-    return Window(
-        count, total, min(values), max(values), mean, values[0], last, last_ts, spread, _revision(points, count)
-    )
+    return Window(count, total, min(values), max(values), mean, values[0], last, last_ts, spread, _revision(points))
 
 
-def _revision(points: list[Acknowledged], count: int) -> int | None:
-    times = [point.append_ts for point in points if point.append_ts is not None]
-    if len(times) < len(points):
-        return None
-    return max(times) * REVISION_STEP + min(count, REVISION_STEP - 1)
+def _revision(points: list[Acknowledged]) -> int | None:
+    known = [point.append_ts * REVISION_STEP + point.offset for point in points if point.append_ts is not None]
+    return max(known) if len(known) == len(points) else None
