@@ -107,9 +107,9 @@ def test_metadata_that_change_between_a_kill_and_the_restart_leave_windows_equal
 
 
 def killed_in_the_midst(scenario: Scenario, worker: WorkerProcess) -> None:
-    """Send, and kill the worker once a part of it is stored, so that windows are open and a block may be planned."""
+    """Send, and kill the worker after its first flush: windows are open, a block may be planned, some is refused."""
     rows = "SELECT count() FROM raw_readings"
-    before = scenario.world.value(rows)
+    enough = scenario.world.value(rows) + scenario.world.settings.stream.flush_rows
     scenario.load.send(60)
-    wait_until(lambda: scenario.world.value(rows) > before, "it has begun to store", poll=0.01)
+    wait_until(lambda: scenario.world.value(rows) > enough, "it has stored more than a flush", poll=0.01)
     worker.kill()
