@@ -26,6 +26,10 @@ TEXT_CODEC = "ZSTD(1)"
 
 REVISION_CODEC = "Delta(8), ZSTD(1)"
 
+MERGE_BASE = 10
+"""Larger than the server's 5: parts are merged more at a time, so each row less often. Blocks of 1,250 rows of 4
+partitions, 8 a second each, took 22.6 to 26.1 µs of CPU a row instead of 29.4 to 31.6, with 13 parts instead of 9."""
+
 NOT_EMPTY = "count > 0"
 """A window whose only number a text replaced, later, is taken back by a row of count 0."""
 
@@ -133,6 +137,7 @@ def _raw_readings(days: int) -> Table:
         partition_by="toDate(ts)",
         order_by="org_id, device_id, sensor, ts",
         ttl=_deleted("ts"),
+        settings={"merge_selector_base": str(MERGE_BASE)},
     )
 
 

@@ -31,6 +31,12 @@ Commits = Mapping[Lease, Checkpoint]
 QUEUE_BYTES = 134_217_728
 """Payload bytes that may wait for an agent: messages can be 10,000 times as large as a reading is."""
 
+AT_ONCE_SECONDS = 0.002
+"""How long more messages are waited for when the first has come: what came with it lies there already."""
+
+SLICE_SECONDS = 0.01
+"""How long a commit may wait while messages are gathered."""
+
 FENCED = frozenset(
     {
         KafkaError._STATE,
@@ -48,13 +54,17 @@ FENCED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ConsumerOptions:
-    """How to read. ``fetch_messages`` a call, at most ``queue_messages`` handed over and not yet taken."""
+    """How to read. ``fetch_messages`` at once, at most ``queue_messages`` handed over and not yet taken.
+
+    Fewer are handed over ``gather_seconds`` after those before them: each block costs, however few rows it has.
+    """
 
     fetch_messages: int
     queue_messages: int
     idle_seconds: float
     session_timeout_seconds: float
     poll_seconds: float = 0.05
+    gather_seconds: float = 0.1
 
 
 def consumer_config(client: Mapping[str, object], group: str, options: ConsumerOptions) -> dict[str, object]:
@@ -110,6 +120,7 @@ class ConsumerThread(threading.Thread):
         self._abandoned = False
         self._full_since: float | None = None
         self._reported = 0.0
+        self._read_at = 0.0
 
     # -- called from other threads -------------------------------------------------------------------------------
 
@@ -183,7 +194,7 @@ class ConsumerThread(threading.Thread):
             time.sleep(0.002)
             return
         self._fresh.clear()
-        messages = consumer.consume(self._options.fetch_messages, self._options.poll_seconds)
+        messages = self._gathered(consumer)
         if messages:
             self._check(messages)
             for topic, partition, run in split_by_partition(messages):
@@ -193,6 +204,23 @@ class ConsumerThread(threading.Thread):
             self._begin_again(consumer)
             self._report_lag(consumer)
         self._report_silence(consumer)
+
+    def _gathered(self, consumer: Consumer) -> list[Message]:
+        """What there is, after a quiet time at once, else what comes until ``gather_seconds`` after the last time.
+
+        Commits do not wait until then: a flush waits for each.
+        """
+        most = self._options.fetch_messages
+        messages = consumer.consume(1, self._options.poll_seconds)
+        if not messages:
+            return messages
+        until = self._read_at + self._options.gather_seconds
+        messages += consumer.consume(most - 1, AT_ONCE_SECONDS)
+        while len(messages) < most and not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+            messages += consumer.consume(most - len(messages), min(left, SLICE_SECONDS))
+            self._commit_requested(consumer)
+        self._read_at = time.monotonic()
+        return messages
 
     def _may_read(self, consumer: Consumer) -> bool:
         """Say whether to call ``consume()``: not while the agent is a little behind, always again after a second.

@@ -19,7 +19,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 import polars as pl
@@ -58,6 +60,10 @@ until the last of 200,000 is published."""
 ENCODED_ROWS: Final = 5_000
 """Aggregate rows that are encoded at once: much of it is single calls that keep the interpreter from the event loop for
 as long as they last, 400 ms and more with 200,000 rows and 10 with these. Fewer rows cost more each."""
+
+
+INSERTS_AT_ONCE: Final = 4
+"""Partitions of one flush that are stored at the same time: one waits for the disk while another is sorted."""
 
 
 WRITTEN_RECORDS: Final = 20_000
@@ -156,6 +162,7 @@ class Stage:
         self._producer = producer
         self._rollup = rollup
         self._states: dict[Lease, PartitionState] = {}
+        self._inserting = ThreadPoolExecutor(INSERTS_AT_ONCE, thread_name_prefix=f"insert-{options.name}")
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
         self._schedule = FlushSchedule(options.flush_seconds, options.behind_flush_seconds)
@@ -338,7 +345,8 @@ class Stage:
         began = time.monotonic()
         kept = await self._plan(taken)
         closed = [(state, pending, state.close(pending.watermark)) for state, pending in kept]
-        await asyncio.to_thread(self._store, closed)
+        await self._insert_all(kept)
+        await asyncio.to_thread(self._tell, closed)
         self._settle(kept)
         metrics.FLUSH_SECONDS.labels(self.options.name).observe(time.monotonic() - began)
 
@@ -361,10 +369,17 @@ class Stage:
             with contextlib.suppress(KeyError):
                 gauge.remove(self.options.name, str(lease.partition))
 
-    def _store(self, closed: list[tuple[PartitionState, Pending, list[ClosedWindow]]]) -> None:
-        """Steps 2 to 4, in a thread: each waits for its server."""
-        for state, pending, _ in closed:
-            self._insert(state.lease, pending)
+    async def _insert_all(self, kept: list[Flushed]) -> None:
+        """Step 2, a few partitions at once: each waits for its server. Ends when all have ended, also if one fails."""
+        run = partial(asyncio.get_running_loop().run_in_executor, self._inserting, self._insert)
+        inserts = [run(state.lease, pending) for state, pending in kept]
+        if inserts:
+            await asyncio.wait(inserts)
+        for insert in inserts:
+            insert.result()
+
+    def _tell(self, closed: list[tuple[PartitionState, Pending, list[ClosedWindow]]]) -> None:
+        """Steps 3 and 4, in a thread: each waits for its server."""
         self._refuse([letter for _, pending, _ in closed for letter in pending.dead_letters])
         self._write([record for _, pending, _ in closed for record in pending.announced])
         for state, _, windows in closed:

@@ -338,7 +338,8 @@ def test_inserting_before_the_plan_is_committed_is_caught(monkeypatch: pytest.Mo
     """The positive control: with the order of section 4 broken, the same crashes double rows."""
 
     async def wrong_order(self: Stage, taken: list) -> None:  # type: ignore[type-arg]
-        self._store([(state, pending, state.close(pending.watermark)) for state, pending in taken])
+        await self._insert_all(taken)
+        self._tell([(state, pending, state.close(pending.watermark)) for state, pending in taken])
         for state, pending in taken:
             state.flushed(pending)
         await self._commit({state.lease: state.checkpoint() for state, _ in taken})
