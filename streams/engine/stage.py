@@ -21,7 +21,6 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 import polars as pl
@@ -371,8 +370,8 @@ class Stage:
 
     async def _insert_all(self, kept: list[Flushed]) -> None:
         """Step 2, a few partitions at once: each waits for its server. Ends when all have ended, also if one fails."""
-        run = partial(asyncio.get_running_loop().run_in_executor, self._inserting, self._insert)
-        inserts = [run(state.lease, pending) for state, pending in kept]
+        run = asyncio.get_running_loop().run_in_executor
+        inserts = [run(self._inserting, self._insert, state.lease, pending) for state, pending in kept]
         if inserts:
             await asyncio.wait(inserts)
         for insert in inserts:
