@@ -42,7 +42,7 @@ class Measured:
     """The same, sparse."""
     replay: float = 2.5
     """CPU seconds a million messages that are read again after a restart."""
-    point_bytes: float = 48.0
+    point_bytes: float = 56.0
     """Bytes of memory an open window's point."""
     message_bytes: float = 120.0
     """Bytes of one reading in the log: 66 of Avro (bench.micro.codec), key, framing. An estimate."""
