@@ -98,6 +98,7 @@ def _run(testbed: Testbed, settings: Settings, peer: Peer, python: Path, reading
 def prepared(settings: Settings, peer: Peer, readings: int) -> Iterator[tuple[Job, Totals]]:
     """A topic with so many readings, the job of reading it, and what is to come out; all of it is gone afterwards."""
     end_ms = time.time_ns() // 1_000_000 - CLOSING_MS - 10 * WINDOW_MS  # so that no closing reading is of the future
+    end_ms -= end_ms % WINDOW_MS  # with a minute, so that the same readings are always as many windows
     dataset = Dataset(DatasetPlan(readings, end_ms=end_ms))
     closing_ms = (int(dataset.ts.max()) + CLOSING_MS) // WINDOW_MS * WINDOW_MS
     folder = Path(tempfile.mkdtemp(prefix="weir-peer-"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
+from tests.fault.load import PARTITIONS
 from tests.fault.scenario import Scenario
 from tests.sender import Place, Sent
 from tests.stored import dead_letters, read_topic
@@ -26,6 +29,20 @@ def stored_places(scenario: Scenario) -> set[Place]:
     """Partition and offset of every row of raw readings; the world does not merge them."""
     rows = scenario.world.query("SELECT DISTINCT partition, offset FROM raw_readings")
     return {(int(partition), int(offset)) for partition, offset in rows}
+
+
+def unexplained(
+    scenario: Scenario, differences: Sequence[Difference], judged_again: Collection[tuple[str, str]], plans: int
+) -> list[Difference]:
+    """Those that no second judgement of a planned block explains; all, when more are than ``plans`` flushes could plan.
+
+    A block that was planned, and may be stored or refused, is another block when it is judged otherwise after a crash:
+    ``judged_again`` names what that costs, by table and fault.
+    """
+    explained = [each for each in differences if (each.table, each.fault) in judged_again]
+    if len(explained) > plans * PARTITIONS * scenario.world.settings.stream.flush_rows:
+        return list(differences)
+    return [each for each in differences if each not in explained]
 
 
 def learn_replayed(scenario: Scenario) -> int:
