@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from typing import Final
 
 import polars as pl
 import pyarrow as pa
+from clickhouse_connect.driver.external import ExternalData
 
 from sinks.clickhouse.client import ClientOfEachThread, translating
 from weir.settings import ClickHouseSettings
-
-WINDOWS_A_QUERY: Final = 250
-"""Windows asked for at once: their names travel as query parameters, and a server takes 128 KiB of each."""
 
 _READINGS: Final = """
 SELECT r.device_id, toString(r.sensor) AS sensor, toUnixTimestamp64Milli(r.ts) AS ts,
@@ -47,19 +46,20 @@ WHERE {within}
 
 _WITHIN: Final = """
     r.{time} >= fromUnixTimestamp64Milli({{begin:Int64}}) AND r.{time} < fromUnixTimestamp64Milli({{end:Int64}})
-    AND r.device_id IN {{devices:Array(String)}}
-    AND (r.device_id, r.sensor, intDiv(toUnixTimestamp64Milli(r.{time}), {{size:Int64}}) * {{size:Int64}}) IN (
-        SELECT w.1, w.2, w.3
-        FROM (
-            SELECT arrayZip({{devices:Array(String)}}, {{sensors:Array(String)}}, {{starts:Array(Int64)}}) AS windows
-        )
-        ARRAY JOIN windows AS w
-    )
+    AND r.device_id IN (SELECT device_id FROM windows_asked)
+    AND (r.device_id, r.sensor, intDiv(toUnixTimestamp64Milli(r.{time}), {{size:Int64}}) * {{size:Int64}})
+        IN (SELECT device_id, sensor, start FROM windows_asked)
 """
+
+_WINDOWS_ASKED: Final = "device_id String, sensor String, start Int64"
+"""The windows asked for, which travel beside the query."""
 
 
 class StoredWindows:
-    """Queries for points of given windows. May be called from several threads; each gets a client."""
+    """Queries for points of given windows. May be called from several threads; each gets a client.
+
+    One query reads all windows that are asked for, from the first to the last of their times: ask for some thousands.
+    """
 
     def __init__(self, settings: ClickHouseSettings) -> None:
         """Connect at the first query."""
@@ -89,22 +89,17 @@ class StoredWindows:
         return self._ask(_AGGREGATES.format(within=_WITHIN.format(time="window_start")), windows, size_ms)
 
     def _ask(self, query: str, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
-        answers = [self._ask_some(query, part, size_ms) for part in windows.sort("start").iter_slices(WINDOWS_A_QUERY)]
-        frame = pl.concat(answers)
-        return frame.with_columns(start=pl.col("ts") // size_ms * size_ms)
-
-    def _ask_some(self, query: str, windows: pl.DataFrame, size_ms: int) -> pl.DataFrame:
-        parameters = {
-            "begin": windows["start"].min(),
-            "end": int(windows["start"].to_numpy().max()) + size_ms,
-            "size": size_ms,
-            "devices": windows["device_id"].to_list(),
-            "sensors": windows["sensor"].cast(pl.String).to_list(),
-            "starts": windows["start"].to_list(),
-        }
+        starts = windows["start"].to_numpy()
+        parameters = {"begin": int(starts.min()), "end": int(starts.max()) + size_ms, "size": size_ms}
+        rows = io.BytesIO()
+        names = windows.select("device_id", pl.col("sensor").cast(pl.String), "start")
+        names.write_ipc_stream(rows, compat_level=pl.CompatLevel.oldest())
+        asked = ExternalData(
+            file_name="windows_asked", data=rows.getvalue(), fmt="ArrowStream", structure=_WINDOWS_ASKED
+        )
         with translating(self._settings):
-            table = self._clients.get().query_arrow(query, parameters=parameters, use_strings=True)
-        return _polars(table)
+            table = self._clients.get().query_arrow(query, parameters=parameters, use_strings=True, external_data=asked)
+        return _polars(table).with_columns(start=pl.col("ts") // size_ms * size_ms)
 
 
 def _polars(table: pa.Table) -> pl.DataFrame:

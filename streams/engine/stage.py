@@ -61,6 +61,10 @@ ENCODED_ROWS: Final = 5_000
 as long as they last, 400 ms and more with 200,000 rows and 10 with these. Fewer rows cost more each."""
 
 
+CORRECTED_WINDOWS: Final = 5_000
+"""Windows with late readings that are read back in one query: what they hold is in memory together."""
+
+
 INSERTS_AT_ONCE: Final = 4
 """Partitions of one flush that are stored at the same time: one waits for the disk while another is sorted."""
 
@@ -427,12 +431,15 @@ class Stage:
     def _correct(self, lease: Lease, pending: Pending) -> None:
         if self._rollup is None or not pending.late:
             return
-        windows = pl.concat(pending.late).unique()
-        corrected = patiently(self._rollup.recompute)(windows, pending.first)
-        self._announce(self._rollup, [corrected.rows], lease.partition)
-        self._count_conflicts(corrected.conflicts, f"{self._token(lease, pending)}:late")
-        metrics.LATE.labels(self.options.name).inc(len(windows))
-        metrics.CORRECTIONS.labels(self.options.name).inc(len(corrected.rows))
+        windows = pl.concat(pending.late).unique().sort("start")
+        conflicts = []
+        for some in windows.iter_slices(CORRECTED_WINDOWS):
+            corrected = patiently(self._rollup.recompute)(some, pending.first)
+            self._announce(self._rollup, [corrected.rows], lease.partition)
+            conflicts.append(corrected.conflicts)
+            metrics.LATE.labels(self.options.name).inc(len(some))
+            metrics.CORRECTIONS.labels(self.options.name).inc(len(corrected.rows))
+        self._count_conflicts(pl.concat(conflicts), f"{self._token(lease, pending)}:late")
 
     def _close(self, rollup: Rollup, window: ClosedWindow, partition: int) -> Closing:
         points = pl.concat(window.chunks) if window.chunks else None
