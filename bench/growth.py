@@ -1,7 +1,8 @@
 """What more and more active series cost: throughput, memory, pauses of the event loop; and a worker that has nothing.
 
-Held constant are the number of readings, one reading a second of every series, disorder, resends and partitions. So the
-same readings are fewer seconds of more series; they lie so that a minute ends when two fifths of them are over.
+Held constant are one reading a second of every series, whole minutes of them, disorder, resends and partitions: so a
+window holds sixty readings whatever the number of series. The readings asked for are rounded to whole minutes, two at
+least, so that windows of all series close while readings come.
 """
 
 from __future__ import annotations
@@ -30,10 +31,8 @@ from bench.testbed import Testbed, fresh_namespace
 from weir.errors import StackError
 from weir.settings import Settings
 
-AFTER_SHARE: Final = 0.6
-"""The part of the readings that comes after the end of a minute."""
-
 MINUTE_MS: Final = 60_000
+FEWEST_MINUTES: Final = 2
 SETTLE_SECONDS: Final = 5.0
 """A worker that has just begun to read is not idle yet."""
 
@@ -47,12 +46,12 @@ class GrowthSize:
     """Figures of so many active series; CPU in seconds a million readings, ``stored`` and ``distinct`` in rows.
 
     Readings a second and CPU are until the last reading is stored, pauses until the 1-minute rows of all are
-    ``published``, too: the fewer seconds, the more rows a reading, and few would say what many cost. ``open_points`` is
-    the most that open windows held, ``others_cpu_share`` the part of the CPU that neither worker, broker nor ClickHouse
-    had.
+    ``published``, too. ``open_points`` is the most that open windows held, ``others_cpu_share`` the part of the CPU
+    that neither worker, broker nor ClickHouse had.
     """
 
     series: int
+    readings: int
     readings_per_second: float
     cpu_seconds_per_million: float
     ceiling_cpu_seconds_per_million: float
@@ -115,11 +114,11 @@ def measure(testbed: Testbed, series: Sequence[int], readings: int, idle_seconds
 
 
 def plan_of(series: int, readings: int, now_ms: int) -> DatasetPlan:
-    """One reading a second and series, the last before ``now_ms``, around the end of a minute."""
-    plan = DatasetPlan(readings, now_ms, devices=series // len(SENSORS))
-    after_ms = round(AFTER_SHARE * 1_000 * plan.distinct / plan.series)
-    minute_ms = (now_ms - after_ms) // MINUTE_MS * MINUTE_MS
-    return replace(plan, end_ms=minute_ms + after_ms)
+    """One reading a second and series, for the whole minutes before ``now_ms`` that hold about ``readings``."""
+    a_minute = MINUTE_MS // 1_000 * series
+    distinct = max(FEWEST_MINUTES, round(readings / a_minute)) * a_minute
+    plan = DatasetPlan(distinct, now_ms // MINUTE_MS * MINUTE_MS, devices=series // len(SENSORS))
+    return replace(plan, readings=distinct + round(distinct * plan.resent / (1 - plan.resent)))
 
 
 def _about(series: int, report: Report) -> Report:
@@ -132,11 +131,11 @@ def _measure_size(testbed: Testbed, series: int, readings: int, report: Report) 
         plan = plan_of(series, readings, time.time_ns() // 1_000_000)
         dataset = Dataset(plan)
         register_fleet(settings, dataset.sensors())
-        fill(dataset, settings, lambda count: report(f"producing {count:,} of {readings:,}"))
+        fill(dataset, settings, lambda count: report(f"producing {count:,} of {plan.readings:,}"))
         windows = len(np.unique(dataset.series * 2**32 + dataset.ts // MINUTE_MS))
         del dataset
         report("reading the topic alone")
-        ceiling = measure_ceiling(testbed, settings, settings.topics.readings, readings)
+        ceiling = measure_ceiling(testbed, settings, settings.topics.readings, plan.readings)
         report("starting the worker")
         return _run(testbed, settings, plan, windows, ceiling, report)
 
@@ -154,6 +153,7 @@ def _run(
     ((stored,),) = ask(settings, "SELECT count() FROM readings")
     return GrowthSize(
         series=plan.series,
+        readings=plan.readings,
         readings_per_second=plan.readings / (seen.stored - seen.begin),
         cpu_seconds_per_million=used / millions,
         ceiling_cpu_seconds_per_million=ceiling.cpu_seconds_per_million,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bench.dataset import Dataset
@@ -12,24 +13,26 @@ NOW = 1_700_000_000_000
 
 
 def size(series: int, ratio: float = 1.0, points: int = 0, peak_mb: float = 200.0, pause_ms: float = 1.0) -> GrowthSize:
-    return GrowthSize(series, 1.0, 1.0, 1.0, 1.0, peak_mb, points, 0, pause_ms, pause_ms, 0.0, 1, 1, ratio)
+    return GrowthSize(series, 1, 1.0, 1.0, 1.0, 1.0, peak_mb, points, 0, pause_ms, pause_ms, 0.0, 1, 1, ratio)
 
 
-@pytest.mark.parametrize(("series", "readings"), [(1_000, 6_000_000), (200_000, 6_000_000), (4_000, 40_000)])
-def test_every_series_has_one_reading_a_second_and_a_minute_ends_while_readings_come(
-    series: int, readings: int
-) -> None:
+@pytest.mark.parametrize(
+    ("series", "readings", "minutes"), [(1_000, 6_000_000, 100), (200_000, 6_000_000, 2), (4_000, 700_000, 3)]
+)
+def test_every_series_has_one_reading_a_second_for_whole_minutes(series: int, readings: int, minutes: int) -> None:
     plan = plan_of(series, readings, NOW)
-    assert (plan.series, plan.readings, plan.interval_ms) == (series, readings, 1_000.0)
+    assert (plan.series, plan.interval_ms) == (series, 1_000.0)
+    assert plan.distinct == minutes * 60 * series
+    assert plan.end_ms % 60_000 == 0
     assert NOW - 60_000 < plan.end_ms <= NOW
-    after_ms = round(0.6 * 1_000 * plan.distinct / series)
-    assert (plan.end_ms - after_ms) % 60_000 == 0
 
 
-def test_the_readings_are_where_the_plan_says() -> None:
+def test_every_window_holds_sixty_readings() -> None:
     dataset = Dataset(plan_of(400, 20_000, NOW))
-    minutes = {int(ts) // 60_000 for ts in dataset.ts}
-    assert len(minutes) == 2, "50 s around the end of a minute"
+    identities = np.unique(dataset.series * 2**42 + dataset.ts)
+    assert identities.size == 2 * 60 * 400
+    _, readings = np.unique(identities // 2**42 * 2**26 + identities % 2**42 // 60_000, return_counts=True)
+    assert set(readings.tolist()) == {60}
     assert dataset.ts.max() <= NOW
 
 

@@ -71,7 +71,11 @@ class SeriesList(click.ParamType):
     help="How many are active: a run each, the first is what the others are compared with.",
 )
 @click.option(
-    "--readings", type=click.IntRange(min=10_000), default=6_000_000, show_default=True, help="How many, in each run."
+    "--readings",
+    type=click.IntRange(min=10_000),
+    default=6_000_000,
+    show_default=True,
+    help="About how many, in each run: whole minutes, two at least.",
 )
 @click.option(
     "--idle-seconds",
@@ -83,12 +87,12 @@ class SeriesList(click.ParamType):
 @bench_options()
 @click.pass_context
 def growth(ctx: click.Context, bench: Bench, series: list[int], readings: int, idle_seconds: float) -> None:
-    """Store the same number of readings of more and more series with one worker, everything on.
+    """Store readings of more and more series with one worker, everything on.
 
-    Every series has one reading a second whatever their number, so the same readings are fewer seconds of more series;
-    in the midst of them a minute ends, and its windows close for all series at once. Tells throughput, memory, by how
-    much it grows with the points of open windows, the pauses of the worker's event loop, and what a worker costs that
-    has nothing to read. A target that is missed is told and changes no exit code.
+    Every series has one reading a second for whole minutes, whatever their number; when a minute ends, the windows of
+    all series close at once, while readings come. Tells throughput, memory, by how much it grows with the points of
+    open windows, the pauses of the worker's event loop, and what a worker costs that has nothing to read. A target that
+    is missed is told and changes no exit code.
 
     \b
     Example:
