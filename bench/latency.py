@@ -12,7 +12,6 @@ from typing import Final
 
 from bench.backlog import fill
 from bench.dataset import Dataset, DatasetPlan
-from bench.fleet import ORGANISATION, PROJECT
 from bench.harness import CpuMeter
 from bench.latency_load import Sent, Through, fleet, running_load
 from bench.latency_sample import LatencySample, sample
@@ -26,12 +25,14 @@ from bench.latency_testbed import (
 from bench.measured_worker import MeasuredWorker, measured_worker
 from bench.stored import ask
 from bench.testbed import Testbed, fresh_namespace
-from connectors.postgres.devices import register
 from weir.errors import StackError
 from weir.probe.outcome import Outcome
 from weir.settings import Settings
 
 SATURATION_SHARE: Final = 0.8
+SATURATING_DEVICES: Final = 1_000
+"""The fleet of ``weir bench pipeline``."""
+
 STALL_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.2
 
@@ -41,13 +42,18 @@ class LatencyShape:
     """What to measure: ``rate`` readings a second for ``seconds``.
 
     With a ``backlog`` the rate is :data:`SATURATION_SHARE` of that at which one worker stores so many readings that
-    wait for it, which is determined first.
+    wait for it, which is determined first; the same fleet sends both.
     """
 
     rate: int
     seconds: float
     through: Through = "gateway"
     backlog: int = 0
+
+    @property
+    def devices(self) -> int:
+        """How many send; 0: as many as that takes at one reading a second and sensor."""
+        return SATURATING_DEVICES if self.backlog else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ def measure(testbed: Testbed, shape: LatencyShape, report: Report) -> LatencyRun
     """
     report("migrating")
     with fresh_namespace(testbed) as bare:
-        backlog = DatasetPlan(shape.backlog, end_ms=time.time_ns() // 1_000_000)
+        backlog = DatasetPlan(shape.backlog, end_ms=time.time_ns() // 1_000_000, devices=SATURATING_DEVICES)
         settings = registered(bare, Dataset(backlog).sensors() if shape.backlog else fleet(shape.rate))
         if shape.backlog:
             fill(Dataset(backlog), settings, lambda count: report(f"producing {count:,} of {shape.backlog:,}"))
@@ -107,7 +113,6 @@ def measure(testbed: Testbed, shape: LatencyShape, report: Report) -> LatencyRun
             if shape.backlog:
                 maximum = _drained(worker, settings, shape.backlog, report)
                 rate = round(SATURATION_SHARE * maximum)
-                register(settings.postgres.dsn.get_secret_value(), ORGANISATION, PROJECT, fleet(rate))
             report("starting the gateway")
             with running_gateway(testbed, settings) as gateway:
                 await_first_probe(settings)
@@ -127,13 +132,18 @@ class _Loaded:
 
 
 def _under_load(
-    testbed: Testbed, settings: Settings, shape: LatencyShape, rate: int, pids: dict[str, int], report: Report
+    testbed: Testbed,
+    settings: Settings,
+    shape: LatencyShape,
+    rate: int,
+    pids: dict[str, int],
+    report: Report,
 ) -> _Loaded:
     """Send the load, with the prober beside it, until it is over and every probe is settled."""
     outcomes: list[Outcome] = []
     key = settings.probe.key.get_secret_value() if settings.probe.key is not None else ""
     with (
-        running_load(testbed, settings, shape.through, rate, shape.seconds, key) as load,
+        running_load(testbed, settings, shape.through, rate, shape.seconds, key, shape.devices) as load,
         CpuMeter({**pids, "load": load.pid, "prober": os.getpid()}) as cpu,
         running_prober(settings, report, outcomes.append) as prober,
     ):

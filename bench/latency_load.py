@@ -21,9 +21,12 @@ Through = Literal["gateway", "kafka"]
 WARM_SECONDS: Final = 5.0
 """Of load before what is measured begins."""
 
-DRAWING_MS: Final = 3_000
-DRAWING_MS_PER_READING: Final = 0.001
-"""Until the readings for Kafka are drawn and the first may be sent at its own time: a second a million, at most."""
+PREPARING_MS: Final = 3_000
+PREPARING_MS_PER_READING: Final = 0.008
+"""Until the readings for Kafka are encoded and the first may be sent at its own time: 8 s a million, at most."""
+
+MOST_PREPARED: Final = 32_000_000
+"""Readings that are encoded beforehand, 200 bytes of memory each; of more, each is when it is sent."""
 
 
 class Sent(NamedTuple):
@@ -58,16 +61,22 @@ def fleet(rate: int) -> pl.DataFrame:
 
 @contextmanager
 def running_load(
-    testbed: Testbed, settings: Settings, through: Through, rate: int, seconds: float, key: str
+    testbed: Testbed, settings: Settings, through: Through, rate: int, seconds: float, key: str, devices: int
 ) -> Iterator[RunningLoad]:
-    """Send ``rate`` readings a second for :data:`WARM_SECONDS` and then ``seconds``; it ends with the block."""
+    """Send ``rate`` readings a second for :data:`WARM_SECONDS` and then ``seconds``; it ends with the block.
+
+    Into Kafka so many ``devices`` send them; with 0, and at the gateway, as many as send one a second and sensor.
+    """
     if through == "gateway":
         where = settings.gateway.host, settings.gateway.port, settings.topics.readings
         with live_posts(testbed, settings, PostPlan(*where, key, rate, seconds, WARM_SECONDS)) as posts:
             yield _Posted(posts)
         return
-    drawing_ms = DRAWING_MS + round(DRAWING_MS_PER_READING * rate * (WARM_SECONDS + seconds))
-    plan = LoadPlan(rate, time.time_ns() // 1_000_000 + drawing_ms, WARM_SECONDS + seconds + SPARE_SECONDS)
+    seconds_in_all = WARM_SECONDS + seconds + SPARE_SECONDS
+    ready_ms = PREPARING_MS + round(PREPARING_MS_PER_READING * rate * seconds_in_all)
+    begin_ms = time.time_ns() // 1_000_000 + ready_ms
+    prepared = rate * seconds_in_all <= MOST_PREPARED
+    plan = LoadPlan(rate, begin_ms, seconds_in_all, devices=devices, prepared=prepared)
     with live_load(testbed, settings, plan) as load:
         yield _Written(load, seconds)
 
@@ -94,7 +103,7 @@ class _Written:
         self.pid = load.child.pid
 
     def finish(self, check: Callable[[], object]) -> Sent:
-        live = self._load.wait_live()
+        live = self._load.wait_live(check)
         began = live + WARM_SECONDS
         ended = began + self._seconds
         while time.time() < ended:

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.backlog import Writer, readings_schema_id
 from bench.dataset import SENSORS, Chunk, Dataset, DatasetPlan
+from bench.prepared_load import PreparedLoad
 from bench.testbed import Testbed
 from weir.errors import StackError
 from weir.settings import Settings, load_settings
@@ -29,7 +30,7 @@ CHUNKS_A_SECOND: Final = 20
 """Messages go out in so many bursts a second, each when its last reading has been taken."""
 
 LIVE: Final = "live "
-BEGIN_SECONDS: Final = 120.0
+BEGIN_SECONDS: Final = 300.0
 MINUTE_MS: Final = 60_000
 
 
@@ -46,21 +47,23 @@ class LoadPlan(msgspec.Struct, frozen=True):
     seconds: float
     history_minutes: int = 0
     seed: int = 1
+    devices: int = 0
+    prepared: bool = False
 
     def live(self) -> DatasetPlan:
         """The steady part, with readings out of order and resends."""
         end_ms = self.begin_ms + round(self.seconds * 1_000)
         readings = round(self.readings_per_second * self.seconds)
-        return DatasetPlan(readings, end_ms, devices=self._devices, seed=self.seed).spread_over(self.seconds)
+        return DatasetPlan(readings, end_ms, devices=self._fleet, seed=self.seed).spread_over(self.seconds)
 
     def history(self) -> DatasetPlan:
         """The part before."""
-        readings = self._devices * len(SENSORS) * self.history_minutes
-        return DatasetPlan(readings, self.begin_ms, MINUTE_MS, self._devices, 0.0, 0.0, self.seed)
+        readings = self._fleet * len(SENSORS) * self.history_minutes
+        return DatasetPlan(readings, self.begin_ms, MINUTE_MS, self._fleet, 0.0, 0.0, self.seed)
 
     @property
-    def _devices(self) -> int:
-        return max(1, self.readings_per_second // len(SENSORS))
+    def _fleet(self) -> int:
+        return self.devices or max(1, self.readings_per_second // len(SENSORS))
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -78,14 +81,15 @@ class LiveLoad:
 
     child: Child
 
-    def wait_live(self) -> float:
-        """When the steady part began (``time.time()``); blocks until then."""
+    def wait_live(self, check: Callable[[], object] = lambda: None) -> float:
+        """When the steady part began (``time.time()``); blocks until then, and calls ``check`` now and then."""
         deadline = time.monotonic() + BEGIN_SECONDS
         while time.monotonic() < deadline:
             said = [line for line in self.child.last_lines().splitlines() if line.startswith(LIVE)]
             if said:
                 return float(said[-1].removeprefix(LIVE))
             self.check()
+            check()
             time.sleep(0.02)
         raise StackError(f"The live load did not begin; the last lines of {self.child.log}:\n{self.child.last_lines()}")
 
@@ -121,18 +125,26 @@ def send(plan: LoadPlan, settings: Settings, stopping: threading.Event) -> Sent:
     writer = Writer(settings)
     for chunk in history.chunks(schema_id):
         writer.write(chunk)
+    rate = plan.readings_per_second
+    chunks = live.chunks(schema_id, max(1, rate // CHUNKS_A_SECOND))
+    prepared = PreparedLoad(settings, chunks) if plan.prepared else None
     stopping.wait(max(0.0, plan.begin_ms / 1_000 - time.time()))
     began = time.time()
     print(f"{LIVE}{began}", flush=True)
-    size = max(1, plan.readings_per_second // CHUNKS_A_SECOND)
-    messages = 0
-    for chunk in _paced(live.chunks(schema_id, size), plan.readings_per_second, stopping):
-        writer.write(chunk)
-        messages += len(chunk.keys)
+    messages = prepared.send(rate, stopping) if prepared else _write(writer, _paced(chunks, rate, stopping))
     writer.finish()
     identities = np.unique(live.series[:messages] * 10**13 + live.ts[:messages])
     before = plan.history().readings
     return Sent(before + messages, before + len(identities), before, time.time() - began)
+
+
+def _write(writer: Writer, chunks: Iterator[Chunk]) -> int:
+    """Encode and write what is due; gives how many messages it was."""
+    messages = 0
+    for chunk in chunks:
+        writer.write(chunk)
+        messages += len(chunk.keys)
+    return messages
 
 
 def _paced(chunks: Iterator[Chunk], rate: int, stopping: threading.Event) -> Iterator[Chunk]:
