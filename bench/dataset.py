@@ -124,6 +124,8 @@ class Dataset:
         """Number of the series of each message: device × 4 + sensor."""
         self.ts: Int64s = ts[row]
         """Event time of each message, milliseconds."""
+        self.resent: NDArray[np.bool_] = order >= plan.distinct
+        """Whether a message repeats an earlier one."""
         self._turn: Int64s = turn[row]
         self._fleet = _Fleet(plan, rng)
 

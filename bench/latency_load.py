@@ -22,11 +22,11 @@ WARM_SECONDS: Final = 5.0
 """Of load before what is measured begins."""
 
 PREPARING_MS: Final = 3_000
-PREPARING_MS_PER_READING: Final = 0.008
-"""Until the readings for Kafka are encoded and the first may be sent at its own time: 8 s a million, at most."""
+PREPARING_MS_PER_READING: Final = 0.01
+"""Until the readings for Kafka are encoded and the first may be sent at its own time: 10 s a million, at most."""
 
 MOST_PREPARED: Final = 32_000_000
-"""Readings that are encoded beforehand, 200 bytes of memory each; of more, each is when it is sent."""
+"""Readings that are encoded beforehand, 30 bytes of memory each; of more, each is when it is sent."""
 
 
 class Sent(NamedTuple):

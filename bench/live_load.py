@@ -133,9 +133,10 @@ def send(plan: LoadPlan, settings: Settings, stopping: threading.Event) -> Sent:
     print(f"{LIVE}{began}", flush=True)
     messages = prepared.send(rate, stopping) if prepared else _write(writer, _paced(chunks, rate, stopping))
     writer.finish()
-    identities = np.unique(live.series[:messages] * 10**13 + live.ts[:messages])
+    seconds = time.time() - began
     before = plan.history().readings
-    return Sent(before + messages, before + len(identities), before, time.time() - began)
+    distinct = messages - int(np.count_nonzero(live.resent[:messages]))
+    return Sent(before + messages, before + distinct, before, seconds)
 
 
 def _write(writer: Writer, chunks: Iterator[Chunk]) -> int:

@@ -102,7 +102,7 @@ class StreamSettings(_Group):
     queue_messages: Positive = Field(80_000, description="messages that may wait for an agent before reading pauses")
     flush_rows: Positive = Field(200_000, description="rows of all partitions together that force a flush")
     flush_seconds: Seconds = Field(
-        0.25, description="least time between two flushes; a row that comes after a longer silence is stored at once"
+        0.2, description="least time between two flushes; a row that comes after a longer silence is stored at once"
     )
     behind_flush_seconds: Seconds = Field(
         2.0, description="age of the oldest row that forces a flush while more messages wait: large blocks are cheap"

@@ -307,7 +307,8 @@ def test_a_judgement_that_changes_across_crashes_loses_nothing_and_windows_say_w
     check_what_was_judged_anew(life_of_judgements(seed))
 
 
-def test_a_backlog_that_is_flushed_in_pieces_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_flushed_and_corrected_in_pieces_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "CORRECTED_WINDOWS", 2)
     whole = PartitionState.take
     monkeypatch.setattr(PartitionState, "take", lambda state, _=None: whole(state, 25))
     for crash_at in range(1, 25):

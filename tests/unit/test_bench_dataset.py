@@ -60,6 +60,12 @@ def test_one_in_twenty_readings_comes_after_younger_ones_but_within_three_second
     assert behind.max() <= 3_000
 
 
+def test_what_is_sent_again_is_marked() -> None:
+    dataset = Dataset(PLAN)
+    originals = np.unique(dataset.series * 10**14 + dataset.ts, return_index=True)[1]
+    assert set(np.flatnonzero(~dataset.resent)) == set(originals)
+
+
 def test_no_reading_and_no_resend_is_so_late_that_its_window_may_be_closed() -> None:
     ts = Dataset(PLAN).ts
     assert (np.maximum.accumulate(ts) - ts).max() < 5_000
