@@ -30,7 +30,10 @@ CHUNKS_A_SECOND: Final = 20
 """Messages go out in so many bursts a second, each when its last reading has been taken."""
 
 LIVE: Final = "live "
-BEGIN_SECONDS: Final = 300.0
+BEGIN_SECONDS: Final = 600.0
+MOST_BEHIND_SECONDS: Final = 2.0
+"""Prepared readings that are sent later than they say by more would come late."""
+
 MINUTE_MS: Final = 60_000
 
 
@@ -128,6 +131,11 @@ def send(plan: LoadPlan, settings: Settings, stopping: threading.Event) -> Sent:
     rate = plan.readings_per_second
     chunks = live.chunks(schema_id, max(1, rate // CHUNKS_A_SECOND))
     prepared = PreparedLoad(settings, chunks) if plan.prepared else None
+    behind = time.time() - plan.begin_ms / 1_000
+    if prepared and behind > MOST_BEHIND_SECONDS:
+        raise StackError(
+            f"The readings were ready {behind:.0f} s after the first was due; send fewer, or for less long."
+        )
     stopping.wait(max(0.0, plan.begin_ms / 1_000 - time.time()))
     began = time.time()
     print(f"{LIVE}{began}", flush=True)
