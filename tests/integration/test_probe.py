@@ -104,7 +104,7 @@ def test_one_probe_is_queryable_within_seconds_and_says_its_milliseconds(gateway
     stored = (
         "SELECT count() FROM readings WHERE device_id = {device:String} AND source = 'probe' AND ts >= {ts:Float64}"
     )
-    assert gateway.world.value(stored, device=gateway.acme.device, ts=told["due"] - 0.001) == 1
+    assert gateway.world.value(stored, device=gateway.acme.device, ts=told["due"] - 0.002) == 1
     assert re.fullmatch(r"Queryable after [\d.]+ ms, acknowledged after [\d.]+ ms\.\n", once(gateway).out)
 
 

@@ -45,7 +45,10 @@ def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def start(code: str, log: Path, grace_seconds: float = 5.0) -> Child:
