@@ -56,7 +56,7 @@ MEASUREMENTS: Final = (
     Measurement(
         "saturation",
         "latency",
-        ("--saturation", "--backlog", "3000000"),
+        ("--saturation", "--backlog", "10000000"),
         ("--saturation", "--backlog", "20000", "--seconds", "5"),
         500.0,
         runs=1,

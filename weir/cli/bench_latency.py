@@ -85,7 +85,7 @@ def latency(
     Example:
       weir bench latency
       weir bench latency --rate 5000 --seconds 60 --json
-      weir bench latency --saturation --backlog 3000000
+      weir bench latency --saturation --backlog 10000000
 
     \b
     Exit codes:
