@@ -44,7 +44,7 @@ check: $(STAMP)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## every benchmark, about two hours, and docs/performance.md from them; ARGS=--quick in minutes
+bench: $(STAMP)  ## every benchmark, one to two hours, and docs/performance.md from them; ARGS=--quick in minutes
 	$(BIN)/weir bench all $(ARGS)
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
