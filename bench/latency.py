@@ -104,9 +104,11 @@ def measure(testbed: Testbed, shape: LatencyShape, report: Report) -> LatencyRun
     report("migrating")
     with fresh_namespace(testbed) as bare:
         backlog = DatasetPlan(shape.backlog, end_ms=time.time_ns() // 1_000_000, devices=SATURATING_DEVICES)
-        settings = registered(bare, Dataset(backlog).sensors() if shape.backlog else fleet(shape.rate))
-        if shape.backlog:
-            fill(Dataset(backlog), settings, lambda count: report(f"producing {count:,} of {shape.backlog:,}"))
+        dataset = Dataset(backlog) if shape.backlog else None
+        settings = registered(bare, dataset.sensors() if dataset else fleet(shape.rate))
+        if dataset:
+            fill(dataset, settings, lambda count: report(f"producing {count:,} of {shape.backlog:,}"))
+            del dataset
         report("starting the worker")
         with measured_worker(testbed, settings) as worker:
             rate, maximum = shape.rate, 0.0
@@ -132,12 +134,7 @@ class _Loaded:
 
 
 def _under_load(
-    testbed: Testbed,
-    settings: Settings,
-    shape: LatencyShape,
-    rate: int,
-    pids: dict[str, int],
-    report: Report,
+    testbed: Testbed, settings: Settings, shape: LatencyShape, rate: int, pids: dict[str, int], report: Report
 ) -> _Loaded:
     """Send the load, with the prober beside it, until it is over and every probe is settled."""
     outcomes: list[Outcome] = []

@@ -21,7 +21,7 @@ Through = Literal["gateway", "kafka"]
 WARM_SECONDS: Final = 5.0
 """Of load before what is measured begins."""
 
-PREPARING_MS: Final = 3_000
+PREPARING_MS: Final = 8_000
 PREPARING_MS_PER_READING: Final = 0.01
 """Until the readings for Kafka are encoded and the first may be sent at its own time: 10 s a million, at most."""
 

@@ -11,12 +11,10 @@ from connectors.entities.actor import SYSTEM, Actor
 from connectors.entities.directory import Directory, open_directory
 from connectors.entities.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from connectors.entities.models import Entity, EntityCreate, Relationship, RelationshipCreate, SchemaCreate
-from connectors.postgres.connection import connection
+from tests.directory_world import OTHER, as_actor, rolled_back
 from tests.one_server import postgres_database
 from tests.stack_under_test import StackUnderTest
 
-ACME = Actor("ada@acme.example", "admin", "acme")
-OTHER = Actor("bob@biotech.example", "admin", "biotech")
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 Connect = Callable[..., Relationship]
 
@@ -43,14 +41,8 @@ def filled(stack: StackUnderTest) -> Iterator[str]:
 @pytest.fixture
 def acme(filled: str) -> Iterator[Directory]:
     """A directory of an administrator whose changes are rolled back after the test."""
-    with connection(filled) as conn:
-        yield Directory(conn, ACME)
-        conn.rollback()
-
-
-def as_actor(directory: Directory, actor: Actor) -> Directory:
-    """The same transaction on behalf of somebody else."""
-    return Directory(directory.conn, actor)
+    with rolled_back(filled) as directory:
+        yield directory
 
 
 @pytest.fixture
